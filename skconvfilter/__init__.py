@@ -1,0 +1,9 @@
+"""Learn convolutional filters with guarantees, in scikit-learn's way."""
+
+from skconvfilter import datasets, plotting
+from skconvfilter.estimators.extractor import ConvPatchExtractor
+from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
+
+__version__ = "0.1.0"
+
+__all__ = ["ConvPatchExtractor", "ConvReLUFilterRegressor", "datasets", "plotting"]

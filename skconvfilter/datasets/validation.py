@@ -1,0 +1,67 @@
+"""Checks of parameters; every error names the parameter."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+
+def check_integer(name, value, minimum):
+    """The value as an int of at least `minimum`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an int, got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
+    return int(value)
+
+
+def check_shape(name, value):
+    """An int or a sequence of ints, all positive, as a tuple."""
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = (value,)
+    if not sizes:
+        raise ValueError(f"{name} must not be empty.")
+    return tuple(check_integer(name, size, minimum=1) for size in sizes)
+
+
+def check_number(name, value):
+    """The value as a finite float."""
+    value = _real(name, value)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}.")
+    return value
+
+
+def check_positive(name, value, *, zero=False, infinite=False):
+    """The value as a positive float; zero and infinity only where they are allowed."""
+    value = _real(name, value)
+    enough = value > 0 or (zero and value == 0)
+    if not enough or (np.isinf(value) and not infinite):
+        bound = "at least 0" if zero else "positive"
+        finite = "" if infinite else " and finite"
+        raise ValueError(f"{name} must be {bound}{finite}, got {value!r}.")
+    return value
+
+
+def check_filter(name, value, shape):
+    """A filter, given in window shape or flat, as a float64 copy in window shape."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be an array of numbers, got {value!r}.")
+    if array.shape not in (shape, (np.prod(shape),)):
+        raise ValueError(
+            f"{name} must have the shape {shape} of the window, got {array.shape}."
+        )
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} must be finite.")
+    return array.astype(np.float64).reshape(shape)
+
+
+def _real(name, value):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    return float(value)

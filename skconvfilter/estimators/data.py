@@ -1,0 +1,214 @@
+"""From what users pass as X, y and weights to flat samples, targets and weights."""
+
+from dataclasses import dataclass, replace
+from numbers import Real
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import validate_data
+
+from skconvfilter.model.geometry import (
+    PatchGeometry,
+    convolution_geometry,
+    flatten_windows,
+)
+
+_DTYPES = (np.float64, np.float32)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Checked data of a fit."""
+
+    samples: np.ndarray  # (n_samples, n_features)
+    geometry: PatchGeometry
+    targets: np.ndarray  # (n_samples,)
+    weights: np.ndarray | None  # (n_samples,), positive
+
+    @property
+    def n_samples(self):
+        """Number of samples."""
+        return len(self.targets)
+
+    def take(self, rows):
+        """Some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Dataset(self.samples[rows], self.geometry, self.targets[rows], weights)
+
+    def without_zero_weights(self):
+        """Only the samples that count."""
+        if self.weights is None or self.weights.min() > 0:
+            return self
+        return self.take(self.weights > 0)
+
+    def with_unit_weights(self):
+        """The same with weights of at most 1, so that their sums stay in range."""
+        if self.weights is None:
+            return self
+        return replace(self, weights=self.weights / self.weights.max())
+
+
+def check_dataset(estimator, X, y, sample_weight, *, reset):
+    """Samples, targets and weights of a fit; see the functions below.
+
+    Returns
+    -------
+    dataset : Dataset
+        Without the samples of zero weight.
+    """
+    samples, geometry = check_samples(estimator, X, reset=reset)
+    targets = check_targets(estimator, y)
+    check_consistent_length(samples, targets)
+    weights = check_weights(sample_weight, len(samples))
+    dataset = Dataset(samples, geometry, targets, weights)
+    return dataset.without_zero_weights()
+
+
+def check_samples(estimator, X, *, reset):
+    """Flat samples and their geometry, for the window parameters of `estimator`.
+
+    Sets or checks ``n_features_in_``: the number of features of a 2-D `X`, the length of
+    a patch where `X` holds patches (a 2-D row without a window is one patch).
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples, n_features), float64 or float32
+    geometry : PatchGeometry
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what cannot be samples, naming X and the shape that is expected.
+    """
+    X = _as_array_if_nested(X)
+    n_axes = getattr(X, "ndim", 2)
+    if n_axes <= 2 or estimator.kernel_size is not None:
+        return check_flat_samples(estimator, X, reset=reset)
+    if n_axes == 4:
+        raise ValueError(
+            f"X of shape {X.shape} is ambiguous. Images: pass flat rows, "
+            "X.reshape(len(X), -1), with kernel_size and input_shape, or put a "
+            "ConvPatchExtractor before the regressor. Patches: pass them as "
+            "(n_samples, n_patches, patch_dim)."
+        )
+    return _check_patches(estimator, X, reset)
+
+
+def check_flat_samples(estimator, X, *, reset):
+    """The same for 2-D `X` only."""
+    refuse_lazy_and_masked(X, "X")
+    X = _as_array_if_nested(X)
+    if getattr(X, "ndim", 2) > 2:
+        raise ValueError(
+            f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
+            "flat sample. Pass X.reshape(len(X), -1), and input_shape."
+        )
+    X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
+    if X.strides[1] != X.itemsize:
+        X = np.ascontiguousarray(X)
+    geometry = convolution_geometry(
+        X.shape[1],
+        estimator.kernel_size,
+        estimator.input_shape,
+        estimator.stride,
+        estimator.padding,
+        estimator.dilation,
+    )
+    return X, geometry
+
+
+def refuse_lazy_and_masked(array, name):
+    """Raise where NumPy would silently load, or unmask, an array."""
+    if hasattr(array, "__dask_graph__"):
+        raise TypeError(
+            f"{name} is a dask array, which would be loaded into memory whole. "
+            f"If it fits there, pass {name}.compute()."
+        )
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be ignored. "
+            f"Fill it, {name}.filled(value), or drop the masked samples."
+        )
+
+
+def check_targets(estimator, y):
+    """Targets as a float64 vector.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For targets that are missing, not numbers, not finite or not one-dimensional.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the "
+            "target y is None."
+        )
+    refuse_lazy_and_masked(y, "y")
+    if np.asarray(y).dtype.kind in "US":
+        raise ValueError("y holds strings; it must hold numbers.")
+    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    return column_or_1d(y, warn=True)
+
+
+def check_weights(sample_weight, n_samples):
+    """Weights as a float64 vector, or None.
+
+    Raises
+    ------
+    ValueError
+        For weights that are negative, not finite, of the wrong shape or zero altogether.
+    """
+    if sample_weight is None:
+        return None
+    refuse_lazy_and_masked(sample_weight, "sample_weight")
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_samples, sample_weight)
+    weights = check_array(
+        sample_weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_non_negative=True,
+        input_name="sample_weight",
+    )
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}, expected ({n_samples},)."
+        )
+    if weights.max() == 0:
+        raise ValueError(
+            "sample_weight: all weights are zero. At least one weight must be positive."
+        )
+    return weights
+
+
+def _as_array_if_nested(X):
+    # Nested lists may hold patches; what has a shape of its own, and 2-D lists, are left
+    # to scikit-learn, whose messages users know.
+    if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
+        return np.asarray(X)
+    return X
+
+
+def _check_patches(estimator, X, reset):
+    refuse_lazy_and_masked(X, "X")
+    if issparse(X):
+        raise TypeError("Sparse data of more than two axes are not supported: X.toarray().")
+    if min(X.shape) == 0:
+        raise ValueError(
+            f"X has shape {X.shape}: at least one sample, one patch and a patch_dim of "
+            "one are needed."
+        )
+    samples, geometry = flatten_windows(np.asarray(X))
+    samples = check_array(samples, dtype=_DTYPES, input_name="X")
+    patch_dim = geometry.layout.patch_dim
+    if reset:
+        estimator.n_features_in_ = patch_dim
+    elif patch_dim != estimator.n_features_in_:
+        raise ValueError(
+            f"X has patches of length patch_dim={patch_dim} (shape {X.shape}), but "
+            f"{type(estimator).__name__} was fitted with patch_dim="
+            f"{estimator.n_features_in_}."
+        )
+    return samples, geometry

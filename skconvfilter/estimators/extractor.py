@@ -1,0 +1,153 @@
+"""The transformer from images and signals to their patches."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+
+from skconvfilter.estimators.data import check_flat_samples
+from skconvfilter.estimators.parameters import check_boolean
+from skconvfilter.estimators.state import unchanged_on_failure
+from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.model.geometry import convolution_geometry
+
+
+class ConvPatchExtractor(TransformerMixin, BaseEstimator):
+    """Patches of flat images or signals, as a view where the geometry allows it.
+
+    Unlike scikit-learn's ``PatchExtractor`` it has a stride, keeps one row per sample and
+    the dtype, and so can stand in a pipeline before a regressor.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of int, default=None
+        Window of the convolution, one entry per spatial axis; an int serves every axis.
+        None: the whole row is its one patch.
+    input_shape : tuple of int, default=None
+        Shape behind a flat row: ``(length,)``, ``(height, width)`` or
+        ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
+        for channels. None: ``(n_features,)``, a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        As in ``torch.nn.Conv2d``.
+    flatten : bool, default=False
+        Whether to return 2-D rows of all patches one after the other, for estimators that
+        take nothing else; this copies the patches.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Features of a row.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, where `X` has them.
+
+    See Also
+    --------
+    ConvReLUFilterRegressor : Needs no extractor for flat rows, and copies nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconvfilter import ConvPatchExtractor
+    >>> X = np.arange(2.0 * 6 * 6).reshape(2, 36)
+    >>> ConvPatchExtractor(3, input_shape=(6, 6), stride=3).fit_transform(X).shape
+    (2, 2, 2, 3, 3)
+    >>> ConvPatchExtractor(3, input_shape=(6, 6), flatten=True).fit_transform(X).shape
+    (2, 144)
+    """
+
+    def __init__(
+        self,
+        kernel_size=None,
+        *,
+        input_shape=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        flatten=False,
+    ):
+        self.kernel_size = kernel_size
+        self.input_shape = input_shape
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.flatten = flatten
+
+    def fit(self, X, y=None):
+        """Check the parameters against the shape of `X`; nothing is learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Flat samples.
+        y : object, default=None
+            Not used.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters and data that cannot be used; the former state stays.
+        """
+        with unchanged_on_failure(self):
+            check_boolean("flatten", self.flatten)
+            check_flat_samples(self, X, reset=True)
+        return self
+
+    def transform(self, X):
+        """Cut samples into patches.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Flat samples, float32 or float64; other dtypes become float64.
+
+        Returns
+        -------
+        patches : ndarray of shape (n_samples, *grid, *window), dtype of `X`
+            A read-only view of `X`, or of a padded copy. For signals with channels the
+            window is (kernel_size * channels,), so that the result is not taken for
+            images. With `flatten`, of shape (n_samples, n_patches * patch_dim).
+        """
+        check_is_fitted(self)
+        samples, geometry = check_flat_samples(self, X, reset=False)
+        patches = patch_windows(geometry.pad(samples), geometry.layout)
+        if self.flatten:
+            return patches.reshape(len(samples), -1)
+        if patches.ndim == 4:
+            return patches.reshape(*patches.shape[:2], -1)
+        return patches
+
+    @available_if(lambda self: self.flatten)
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns with ``flatten=True``: ``patch{i}_{t}``.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Only checked against the names seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_patches * patch_dim,)
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features)
+        geometry = convolution_geometry(
+            self.n_features_in_,
+            self.kernel_size,
+            self.input_shape,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
+        n_patches, patch_dim = geometry.layout.n_patches, geometry.layout.patch_dim
+        names = [f"patch{i}_{t}" for i in range(n_patches) for t in range(patch_dim)]
+        return np.array(names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

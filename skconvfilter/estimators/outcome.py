@@ -1,0 +1,116 @@
+"""From the outcome of a fit to fitted attributes in the user's units."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skconvfilter.estimators.scaling import Scaling
+from skconvfilter.solvers.restarts import SearchResult
+
+
+class FitOutcome(NamedTuple):
+    """What a search found, and the units in which it is expressed."""
+
+    result: SearchResult
+    scaling: Scaling
+    alpha: float  # L2 penalty
+    held_out_power: float | None  # half the variance of targets held out, if there are
+
+
+def fitted_attributes(dataset, outcome):
+    """Attributes of the estimator, by name."""
+    result, scaling, alpha, _ = outcome
+    learnt = filter_attributes(
+        dataset,
+        scaling.filters(result.w),
+        result.sign,
+        scaling.intercept(result.intercept),
+    )
+    history = _history(dataset, outcome)
+    squares = 2 * result.loss - alpha * (result.w @ result.w)
+    ran = np.isfinite(history["loss"][:, result.best_restart])
+    with np.errstate(over="ignore"):
+        learnt |= {
+            "loss_": float(scaling.losses(result.loss)),
+            "restart_losses_": scaling.losses(result.restart_losses),
+        }
+    learnt |= {
+        "relative_loss_": float(_relative(squares, dataset, scaling)),
+        "n_iter_": max(1, int(ran.sum()) - 1),
+        "loss_curve_": history["loss"][ran, result.best_restart],
+        "best_restart_": result.best_restart,
+        "n_samples_seen_": dataset.n_samples,
+        "history_": history,
+    }
+    if outcome.held_out_power is not None:
+        learnt |= _validation_attributes(outcome, ran)
+    return learnt
+
+
+def filter_attributes(dataset, coef, sign, intercept):
+    """The attributes that predictions need.
+
+    Raises
+    ------
+    ValueError
+        Where the filter leaves the range of the dtype of the samples.
+    """
+    with np.errstate(over="ignore"):
+        coef = np.asarray(coef).astype(dataset.samples.dtype)
+    if not (np.isfinite(coef).all() and np.isfinite(intercept)):
+        raise ValueError(
+            f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "
+            "are too small beside those of y, or either is too large. Rescale them."
+        )
+    return {
+        "coef_": coef,
+        "filter_": coef.reshape(dataset.geometry.layout.window_shape),
+        "intercept_": float(intercept),
+        "sign_": int(sign),
+    }
+
+
+def _history(dataset, outcome):
+    result, scaling, alpha, held_out_power = outcome
+    raw = result.history
+    squares = 2 * raw["loss"] - alpha * np.sum(raw["filters"] ** 2, axis=-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        history = {
+            "iteration": np.arange(len(raw["loss"])),
+            "loss": scaling.losses(raw["loss"]),
+            "relative_loss": _relative(squares, dataset, scaling),
+            "gradient_norm": scaling.gradients(raw["gradient_norm"]),
+            "learning_rate": scaling.outer_rate(raw["learning_rate"]),
+            "angle": _angles(raw["filters"], result.w),
+            "stage": raw["stage"],
+        }
+        if held_out_power is not None:
+            history["validation_loss"] = scaling.losses(raw["score"])
+    return history
+
+
+def _relative(squares, dataset, scaling):
+    """Mean squared errors over the squared mean of the targets, infinite if that is 0."""
+    mean = np.average(dataset.targets, weights=dataset.weights)
+    with np.errstate(divide="ignore", over="ignore"):
+        ratio = np.divide(scaling.target_scale, abs(mean))
+    if scaling.target_scale == 0:
+        ratio = 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        return squares * ratio**2
+
+
+def _angles(filters, w):
+    norms = np.linalg.norm(filters, axis=-1) * np.linalg.norm(w)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = (filters @ w) / norms
+    return np.arccos(np.clip(cosine, -1, 1))
+
+
+def _validation_attributes(outcome, ran):
+    result, power = outcome.result, outcome.held_out_power
+    scores = result.history["score"][ran, result.best_restart]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = 1 - scores / power
+        best = 1 - result.score / power
+    return {"validation_scores_": r2, "best_validation_score_": float(best)}

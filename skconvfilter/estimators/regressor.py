@@ -1,0 +1,397 @@
+"""The regressor: one convolutional filter, ReLU, average pooling."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skconvfilter.estimators.data import check_dataset, check_samples
+from skconvfilter.estimators.fitting import Seeds, fit_filter
+from skconvfilter.estimators.outcome import fitted_attributes
+from skconvfilter.estimators.parallel import block_mapper
+from skconvfilter.estimators.report import print_progress, warn_not_converged
+from skconvfilter.estimators.settings import check_settings
+from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
+from skconvfilter.estimators.streaming import continue_stream
+from skconvfilter.model.forward import model_values, response_map
+from skconvfilter.solvers.driver import Status
+
+
+def _streams(estimator):
+    if estimator.early_stopping:
+        raise AttributeError(
+            "early_stopping=True needs all the data at once: use fit, or partial_fit with "
+            "early_stopping=False."
+        )
+    return True
+
+
+class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
+    r"""One convolutional filter with ReLU and average pooling, learned from (X, y).
+
+    The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
+
+    .. math::
+
+        \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i, 0) + b,
+
+    and the fit minimises, with weights :math:`\omega_n`,
+
+    .. math::
+
+        \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
+        + \frac{\alpha}{2} \|w\|^2 .
+
+    With ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the
+    algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
+    learning rate. By default the starts are then polished by Levenberg-Marquardt steps,
+    from their reflections too, which recovers the filter behind noiseless labels where
+    gradient descent stalls at a small loss.
+
+    `X` is one of
+
+    * 2-D, ``kernel_size=None``: each row is one patch (a single neuron);
+    * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
+      which the window moves; the patches are never stored;
+    * 3-D ``(n_samples, n_patches, patch_dim)``: patches as given;
+    * a window view ``(n_samples, *grid, *window)`` of images, as
+      ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
+      it, used without a copy.
+
+    Nothing needs to be scaled: the fit is equivariant to the scale of `X` and `y`.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of int, default=None
+        Window of the convolution, one entry per spatial axis; an int serves every axis.
+        None: patches come as given.
+    input_shape : tuple of int, default=None
+        Shape behind a flat row: ``(length,)``, ``(height, width)`` or
+        ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
+        for channels. None: ``(n_features,)``, a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        As in ``torch.nn.Conv2d``.
+    solver : {"sgd", "gauss-newton", "gd"}, default="sgd"
+        First phase: stochastic gradient descent (equation 2 of [1]_), Levenberg-Marquardt
+        at once, or gradient descent on all samples.
+    init : "ball", array or callable, default="ball"
+        Starts: random directions, see `init_radius`; filters of shape ``(patch_dim,)`` or
+        ``(n_init, patch_dim)``; or ``init(n_init, patch_dim, random_state)`` that returns
+        such an array.
+    init_radius : "auto", "theory" or float, default="auto"
+        Length of random starts. "auto": each direction gets the length that fits `y`
+        best. A number: uniform in the ball of that radius. "theory": the radius of
+        Theorem 3.4 of [1]_, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher,
+        which is estimated.
+    n_init : int, default=16
+        Number of starts.
+    learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
+        A callable ``learning_rate(step, losses)`` gets the number of the update, from 0,
+        and the losses of shape (n_epochs + 1, n_running) at the start and after every
+        epoch; it returns a float or one number for each running restart.
+    learning_rate_init, learning_rate_final : "auto" or float, default="auto"
+        Learning rates of stage one, or of all steps, and of stage two. "auto": 1 and 1.5
+        over the largest curvature of the loss at the starts and for the mean patches.
+    switch : "auto" or int, default="auto"
+        Epoch after which stage two begins. "auto": for each restart by itself, after its
+        first epoch that left more than nine tenths of the loss.
+    batch_size : "auto" or int, default="auto"
+        Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
+    polish : bool, default=True
+        Whether Levenberg-Marquardt steps and reflections follow the first phase, which
+        then runs on a subsample of ``max(600, 8 * patch_dim)`` samples.
+    fit_intercept : bool, default=True
+        Whether to fit b, else b = 0.
+    output_sign : {"auto", 1, -1}, default="auto"
+        The sign s. "auto": half the random starts have each, and the better one wins;
+        starts that are given, or a single one, take the sign that fits.
+    alpha : float, default=0.0
+        L2 penalty.
+    max_iter : "auto" or int, default="auto"
+        Largest number of iterations of `solver`: epochs of "sgd", steps of the others.
+        "auto": 2, 20 and 100 for "sgd", "gd" and "gauss-newton"; 200 and 1000 for the
+        first two where `polish` is off.
+    tol : float, default=1e-4
+        An iteration makes progress if it takes more than this share off the loss.
+    n_iter_no_change : int, default=5
+        Iterations without progress after which a restart has converged.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the samples and to keep the iterate,
+        and the restart, with the lowest loss there.
+    validation_fraction : float, default=0.1
+        Share of samples held out.
+    warm_start : bool, default=False
+        Whether a fitted estimator goes on from its filter in place of new starts.
+    n_jobs : int, default=None
+        Threads over blocks of samples; the result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Randomness of starts, mini-batches, subsample and validation split.
+    verbose : int, default=0
+        Whether to print the progress of every iteration.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (patch_dim,)
+        The filter w, in the dtype of `X`.
+    filter_ : ndarray of the shape of the window
+        The same in window shape.
+    intercept_ : float
+        b.
+    sign_ : int
+        s.
+    loss_ : float
+        The objective at the filter.
+    relative_loss_ : float
+        Mean squared error over the squared mean of y, as [1]_ reports it.
+    n_iter_ : int
+        Iterations that the best restart took.
+    loss_curve_ : ndarray of shape (n_iter_ + 1,)
+        Loss of the best restart; on the subsample until the last phase.
+    restart_losses_ : ndarray of shape (n_init,)
+        Objective on all samples where each restart ended.
+    best_restart_ : int
+        The restart that won.
+    history_ : dict of ndarray
+        What every restart went through: "iteration" of shape (n_iterations + 1,), and of
+        shape (n_iterations + 1, n_init), with NaN and "" where a restart was not running,
+        "loss", "relative_loss", "gradient_norm", "learning_rate", "angle" (in radians, to
+        the final filter), "stage" ("start", "stage 1", "stage 2", "polish") and, with
+        early stopping, "validation_loss".
+    validation_scores_ : ndarray of shape (n_iter_ + 1,)
+        With early stopping, R^2 of the best restart on the samples held out.
+    best_validation_score_ : float
+        The highest of them.
+    n_samples_seen_ : int
+        Samples of positive weight that the filter was learned from.
+    n_features_in_ : int
+        Features of a 2-D `X`, else the length of a patch.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features, where `X` has them.
+
+    See Also
+    --------
+    ConvPatchExtractor : Makes the patches in a step of its own.
+
+    References
+    ----------
+    .. [1] S. S. Du, J. D. Lee, Y. Tian, "When is a Convolutional Filter Easy to Learn?",
+       ICLR 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconvfilter import ConvReLUFilterRegressor
+    >>> from skconvfilter.datasets import make_filter_regression
+    >>> X, y, teacher = make_filter_regression(
+    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0
+    ... )
+    >>> model = ConvReLUFilterRegressor(
+    ...     kernel_size=3, input_shape=(8, 8), random_state=0
+    ... ).fit(X, y)
+    >>> bool(np.allclose(model.filter_, teacher))
+    True
+    """
+
+    def __init__(
+        self,
+        kernel_size=None,
+        *,
+        input_shape=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        solver="sgd",
+        init="ball",
+        init_radius="auto",
+        n_init=16,
+        learning_rate="two-stage",
+        learning_rate_init="auto",
+        learning_rate_final="auto",
+        switch="auto",
+        batch_size="auto",
+        polish=True,
+        fit_intercept=True,
+        output_sign="auto",
+        alpha=0.0,
+        max_iter="auto",
+        tol=1e-4,
+        n_iter_no_change=5,
+        early_stopping=False,
+        validation_fraction=0.1,
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.kernel_size = kernel_size
+        self.input_shape = input_shape
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
+        self.solver = solver
+        self.init = init
+        self.init_radius = init_radius
+        self.n_init = n_init
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate_final = learning_rate_final
+        self.switch = switch
+        self.batch_size = batch_size
+        self.polish = polish
+        self.fit_intercept = fit_intercept
+        self.output_sign = output_sign
+        self.alpha = alpha
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the filter.
+
+        Parameters
+        ----------
+        X : array of one of the forms listed above
+            Samples, float32 or float64; other dtypes become float64.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; only their ratios matter, and zero leaves a sample out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters and data that cannot be used; what was learnt before stays.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the best restart ended without having converged.
+        """
+        with unchanged_on_failure(self):
+            previous = self._previous_filter()
+            dataset = check_dataset(self, X, y, sample_weight, reset=True)
+            settings = check_settings(self, dataset.n_samples)
+            if previous is not None:
+                self._check_filter_length(dataset.geometry)
+            seeds = Seeds.draw(self.random_state, settings.n_init)
+            with block_mapper(self.n_jobs) as map_blocks:
+                outcome = fit_filter(
+                    dataset,
+                    settings,
+                    seeds,
+                    previous=previous,
+                    map_blocks=map_blocks,
+                    callback=print_progress if self.verbose else None,
+                )
+            replace_learnt(self, fitted_attributes(dataset, outcome))
+        if outcome.result.status is not Status.CONVERGED:
+            warn_not_converged(outcome.result.status)
+        return self
+
+    @available_if(_streams)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Take in more samples of a stream.
+
+        Recursive Gauss-Newton: least squares on the patches that are active for the
+        filter of the moment, older samples forgotten as their number doubles. The first
+        call draws `n_init` starts, all of which are carried along; `coef_` is the one
+        that predicted recent samples best before it saw them. After `fit`, the fitted
+        filter is carried on. `solver` and its learning rates play no part.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`fit`.
+        AttributeError
+            With ``early_stopping=True``, which needs all the data at once.
+        """
+        with unchanged_on_failure(self):
+            first = not hasattr(self, "coef_")
+            dataset = check_dataset(self, X, y, sample_weight, reset=first)
+            settings = check_settings(self, dataset.n_samples)
+            if not first:
+                self._check_filter_length(dataset.geometry)
+            seeds = Seeds.draw(self.random_state, settings.n_init)
+            learnt, stream = continue_stream(self, dataset, settings, seeds)
+            replace_learnt(self, learnt)
+            self._stream = stream
+        return self
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array of one of the forms listed above
+            The number of patches may differ from that of the samples fitted, where
+            patches come as given.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,), dtype of `X`
+        """
+        check_is_fitted(self)
+        samples, geometry = check_samples(self, X, reset=False)
+        self._check_filter_length(geometry)
+        W = np.asarray(self.coef_, dtype=np.float64)[:, np.newaxis]
+        with block_mapper(self.n_jobs) as map_blocks:
+            values = model_values(samples, geometry, W, map_blocks)[:, 0]
+        return (self.sign_ * values + self.intercept_).astype(samples.dtype)
+
+    def feature_map(self, X):
+        """Response of the filter at every position, ``max(w . Z_i, 0)``.
+
+        Parameters
+        ----------
+        X : array of one of the forms listed above
+
+        Returns
+        -------
+        response : ndarray of shape (n_samples, *grid), dtype of `X`
+            Its mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
+        """
+        check_is_fitted(self)
+        samples, geometry = check_samples(self, X, reset=False)
+        self._check_filter_length(geometry)
+        return response_map(samples, geometry, np.asarray(self.coef_))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        # A model of one sign, and a window that shares its weights, cannot fit any table.
+        signed = self.fit_intercept and self.output_sign == "auto"
+        tags.regressor_tags.poor_score = not signed or self.kernel_size is not None
+        return tags
+
+    def _previous_filter(self):
+        if self.warm_start and hasattr(self, "coef_"):
+            return np.asarray(self.coef_, dtype=np.float64), self.sign_
+        return None
+
+    def _check_filter_length(self, geometry):
+        shape, patch_dim = np.shape(self.coef_), geometry.layout.patch_dim
+        if shape != (patch_dim,):
+            raise ValueError(
+                f"The fitted coef_ has shape {shape}, but the patches of X have "
+                f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
+                "anew without warm_start."
+            )

@@ -1,0 +1,31 @@
+"""What a fit tells its user: progress on demand, and a warning where it fell short."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skconvfilter.solvers.driver import Status
+
+_REMEDY = {
+    Status.MAX_ITER: "increase max_iter, or set polish=True",
+    Status.DIVERGED: "lower learning_rate_init and learning_rate_final",
+}
+
+
+def print_progress(iteration, state):
+    """Print a line of a table: phase, iteration, and the best loss."""
+    running = np.flatnonzero(state.stage != "start")
+    stage = state.stage[running[0]] if len(running) else "start"
+    # The targets have unit variance in a fit, so that twice the loss is a share of it.
+    unexplained = 2 * np.nanmin(state.losses[-1])
+    print(f"{stage:8s} iteration {iteration:4d}   unexplained variance {unexplained:.3e}")
+
+
+def warn_not_converged(status):
+    """Warn that the best restart ended with this status, and say what to do."""
+    warnings.warn(
+        f"The best restart has not converged: {status.value}. Remedy: {_REMEDY[status]}.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,79 @@
+"""The units in which a fit is done: targets of unit size, samples within range."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Beyond these exponents squares, or the filters that answer them, leave the range of the
+# dtype. Only then are the samples copied; a power of two keeps their digits.
+_SAFE_EXPONENT = {np.dtype(np.float64): 160, np.dtype(np.float32): 40}
+
+
+class Scaling(NamedTuple):
+    """From the user's units to those of a fit, and back."""
+
+    sample_exponent: int  # samples are divided by 2**sample_exponent
+    target_shift: float
+    target_scale: float  # 0: the targets are constant
+
+    @classmethod
+    def of(cls, samples, targets, weights, *, centre):
+        """Scaling that brings these data to unit size."""
+        exponent = int(np.frexp(max(samples.max(), -samples.min()))[1])
+        if abs(exponent) <= _SAFE_EXPONENT[samples.dtype]:
+            exponent = 0
+        largest = np.abs(targets).max()
+        if largest == 0:
+            return cls(exponent, 0.0, 0.0)
+        relative = targets / largest
+        shift = np.average(relative, weights=weights) if centre else 0.0
+        deviation = np.sqrt(np.average((relative - shift) ** 2, weights=weights))
+        if deviation <= np.finfo(float).eps:
+            deviation = 0.0
+        return cls(exponent, float(shift * largest), float(deviation * largest))
+
+    def samples(self, samples):
+        """Samples in the units of the fit; the same array where it may be."""
+        if self.sample_exponent == 0:
+            return samples
+        return np.ldexp(samples, -self.sample_exponent)
+
+    def targets(self, targets):
+        """Targets in the units of the fit."""
+        if self.target_scale == 0:
+            return np.zeros_like(targets)
+        return (targets - self.target_shift) / self.target_scale
+
+    def penalty(self, alpha):
+        """L2 penalty in the units of the fit."""
+        return float(np.ldexp(alpha, -2 * self.sample_exponent))
+
+    def rate(self, rate):
+        """Learning rate in the units of the fit."""
+        return np.ldexp(rate, 2 * self.sample_exponent)
+
+    def outer_rate(self, rate):
+        """Learning rate in the units of the user."""
+        return np.ldexp(rate, -2 * self.sample_exponent)
+
+    def inner_filters(self, filters):
+        """Filters in the units of the fit, 0 for constant targets."""
+        if self.target_scale == 0:
+            return np.zeros_like(filters)
+        return np.ldexp(filters / self.target_scale, self.sample_exponent)
+
+    def filters(self, filters):
+        """Filters in the units of the user."""
+        return np.ldexp(filters * self.target_scale, -self.sample_exponent)
+
+    def intercept(self, intercept):
+        """Intercept in the units of the user."""
+        return self.target_shift + self.target_scale * intercept
+
+    def losses(self, losses):
+        """Losses in the units of the user."""
+        return losses * self.target_scale**2
+
+    def gradients(self, gradients):
+        """Gradients in the units of the user."""
+        return np.ldexp(gradients * self.target_scale, self.sample_exponent)

@@ -1,0 +1,169 @@
+"""The constructor parameters that steer a fit, checked and with their defaults resolved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skconvfilter.estimators.parameters import (
+    check_boolean,
+    check_integer,
+    check_option,
+    check_real,
+    is_option,
+)
+
+# Iterations of a solver on its own, and before a polish, whose job it then only is to
+# leave the poor cells that the starts may lie in.
+_MAX_ITER = {"sgd": 200, "gd": 1000, "gauss-newton": 100}
+_MAX_ITER_BEFORE_POLISH = {"sgd": 2, "gd": 20, "gauss-newton": 100}
+_MAX_POLISH = 100
+# Up to this many samples the automatic mini-batch is all of them.
+_FULL_BATCH, _MINI_BATCH = 200, 16
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to fit; attributes are named and documented as the estimator's parameters."""
+
+    solver: str
+    init: str | np.ndarray | Callable
+    init_radius: str | float
+    n_init: int
+    learning_rate: str | Callable
+    learning_rate_init: str | float
+    learning_rate_final: str | float
+    switch: str | int
+    batch_size: int
+    polish: bool
+    fit_intercept: bool
+    output_sign: str | int
+    alpha: float
+    max_iter: int
+    max_polish: int
+    tol: float
+    n_iter_no_change: int
+    early_stopping: bool
+    validation_fraction: float
+    warm_start: bool
+
+
+def check_settings(estimator, n_samples):
+    """Read and check the parameters of an estimator about to be fitted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter and what it should be.
+    """
+    solver = check_option("solver", estimator.solver, ("sgd", "gauss-newton", "gd"))
+    polish = check_boolean("polish", estimator.polish)
+    fit_intercept = check_boolean("fit_intercept", estimator.fit_intercept)
+    max_iter, max_polish = _check_max_iter(estimator.max_iter, solver, polish)
+    _check_jobs(estimator.n_jobs)
+    if not isinstance(estimator.verbose, bool | np.bool_):
+        check_integer("verbose", estimator.verbose, minimum=0)
+    return FitSettings(
+        solver=solver,
+        init=_check_init(estimator.init),
+        init_radius=_check_radius(estimator.init_radius),
+        n_init=check_integer("n_init", estimator.n_init, minimum=1),
+        learning_rate=_check_learning_rate(estimator.learning_rate),
+        learning_rate_init=_check_rate("learning_rate_init", estimator.learning_rate_init),
+        learning_rate_final=_check_rate(
+            "learning_rate_final", estimator.learning_rate_final
+        ),
+        switch=_auto_or_integer("switch", estimator.switch, minimum=1),
+        batch_size=_check_batch_size(
+            estimator.batch_size, solver, fit_intercept, n_samples
+        ),
+        polish=polish,
+        fit_intercept=fit_intercept,
+        output_sign=check_option("output_sign", estimator.output_sign, ("auto", 1, -1)),
+        alpha=check_real("alpha", estimator.alpha, low=0.0),
+        max_iter=max_iter,
+        max_polish=max_polish,
+        tol=check_real("tol", estimator.tol, low=0.0),
+        n_iter_no_change=check_integer(
+            "n_iter_no_change", estimator.n_iter_no_change, minimum=1
+        ),
+        early_stopping=check_boolean("early_stopping", estimator.early_stopping),
+        validation_fraction=check_real(
+            "validation_fraction",
+            estimator.validation_fraction,
+            low=0.0,
+            high=1.0,
+            open_low=True,
+        ),
+        warm_start=check_boolean("warm_start", estimator.warm_start),
+    )
+
+
+def _check_max_iter(max_iter, solver, polish):
+    table = _MAX_ITER_BEFORE_POLISH if polish else _MAX_ITER
+    max_iter = _auto_or_integer("max_iter", max_iter, minimum=1)
+    if max_iter == "auto":
+        max_iter = table[solver]
+    return max_iter, max_iter if solver == "gauss-newton" else _MAX_POLISH
+
+
+def _check_init(init):
+    if is_option(init, "ball") or callable(init):
+        return init
+    if isinstance(init, str) or np.ndim(init) not in (1, 2):
+        raise ValueError(
+            "init must be 'ball', a callable, or an array of shape (patch_dim,) or "
+            f"(n_init, patch_dim), got {init!r}."
+        )
+    return np.asarray(init, dtype=np.float64)
+
+
+def _check_radius(radius):
+    if is_option(radius, "auto") or is_option(radius, "theory"):
+        return radius
+    if isinstance(radius, str):
+        raise ValueError(
+            f"init_radius must be 'auto', 'theory' or a number, got {radius!r}."
+        )
+    return check_real("init_radius", radius, low=0.0, open_low=True)
+
+
+def _check_learning_rate(learning_rate):
+    if callable(learning_rate):
+        return learning_rate
+    return check_option("learning_rate", learning_rate, ("two-stage", "constant"))
+
+
+def _check_rate(name, rate):
+    if is_option(rate, "auto"):
+        return rate
+    return check_real(name, rate, low=0.0, open_low=True)
+
+
+def _auto_or_integer(name, value, minimum):
+    if is_option(value, "auto"):
+        return value
+    return check_integer(name, value, minimum=minimum)
+
+
+def _check_batch_size(batch_size, solver, fit_intercept, n_samples):
+    batch_size = _auto_or_integer("batch_size", batch_size, minimum=1)
+    if solver == "gd":
+        return n_samples
+    if batch_size == "auto":
+        return n_samples if n_samples <= _FULL_BATCH else _MINI_BATCH
+    if batch_size == 1 and fit_intercept:
+        raise ValueError(
+            "batch_size must be at least 2 with fit_intercept=True: the intercept is "
+            "fitted within each batch. Use a larger batch_size or fit_intercept=False."
+        )
+    return batch_size
+
+
+def _check_jobs(n_jobs):
+    if n_jobs is None:
+        return
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
+        raise TypeError(f"n_jobs must be None or an int, got {n_jobs!r}.")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: use 1, or -1 for all processors.")

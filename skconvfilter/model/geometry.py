@@ -1,0 +1,212 @@
+"""From what the user says about samples and windows to offsets into flat samples."""
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+
+from skconvfilter.kernels.layout import PatchLayout
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """How samples are cut into patches.
+
+    Parameters
+    ----------
+    layout : PatchLayout
+        Where the patches lie in a flat, padded sample.
+    sample_shape : tuple of int
+        Shape of one sample before padding.
+    padding : tuple of int
+        Zeros added at both ends of each axis of `sample_shape`.
+    """
+
+    layout: PatchLayout
+    sample_shape: tuple[int, ...]
+    padding: tuple[int, ...]
+
+    def pad(self, samples):
+        """Add the zeros of the padding: flat samples in, flat samples out."""
+        if not any(self.padding):
+            return samples
+        images = samples.reshape(len(samples), *self.sample_shape)
+        widths = [(0, 0), *((width, width) for width in self.padding)]
+        return np.pad(images, widths).reshape(len(samples), -1)
+
+
+def convolution_geometry(
+    n_features, kernel_size, input_shape=None, stride=1, padding=0, dilation=1
+):
+    """Geometry of a convolution window moving over flat samples.
+
+    Parameters
+    ----------
+    n_features : int
+        Length of a flat sample.
+    kernel_size : int or tuple of int, or None
+        Window of the convolution, one entry per spatial axis; an int is used for every
+        axis. None: the whole sample is its one patch.
+    input_shape : tuple of int, default=None
+        Shape behind a flat sample: the spatial axes and, if there is one axis more than
+        `kernel_size` has, the channels last; for an int `kernel_size`, three axes are
+        height, width and channels. None: a one-dimensional signal, (n_features,).
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        As in ``torch.nn.Conv2d``: step of the window, zeros added at both ends of each
+        spatial axis, and step between the taps of the window.
+
+    Returns
+    -------
+    geometry : PatchGeometry
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong and what it should be.
+    """
+    if kernel_size is None:
+        _refuse_without_window(input_shape, stride, padding, dilation)
+        layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
+        return PatchGeometry(layout, (n_features,), (0,))
+    input_shape = _check_input_shape(input_shape, n_features, kernel_size)
+    n_axes = _n_spatial_axes(kernel_size, input_shape)
+    kernel_size = _per_axis("kernel_size", kernel_size, n_axes, minimum=1)
+    stride = _per_axis("stride", stride, n_axes, minimum=1)
+    padding = _per_axis("padding", padding, n_axes, minimum=0)
+    dilation = _per_axis("dilation", dilation, n_axes, minimum=1)
+    channels = input_shape[n_axes:]
+    padded = [size + 2 * pad for size, pad in zip(input_shape, padding, strict=False)]
+    reach = [d * (size - 1) + 1 for size, d in zip(kernel_size, dilation, strict=True)]
+    grid_shape = tuple(
+        (size - r) // step + 1 for size, r, step in zip(padded, reach, stride, strict=True)
+    )
+    if min(grid_shape) < 1:
+        raise ValueError(
+            f"kernel_size={kernel_size} with dilation={dilation} reaches over "
+            f"{tuple(reach)} entries, but a padded sample has {tuple(padded)} "
+            f"(n_features={n_features}). Use a smaller kernel_size or more padding."
+        )
+    steps = _row_major_strides((*padded, *channels))
+    layout = PatchLayout(
+        grid_shape=grid_shape,
+        grid_strides=tuple(s * step for s, step in zip(stride, steps, strict=False)),
+        window_shape=(*kernel_size, *channels),
+        window_strides=(
+            *(d * step for d, step in zip(dilation, steps, strict=False)),
+            *steps[n_axes:],
+        ),
+    )
+    return PatchGeometry(layout, input_shape, (*padding, *(0 for _ in channels)))
+
+
+def flatten_windows(X):
+    """Flat samples and geometry behind an array of patches, without a copy if possible.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_patches, patch_dim) or (n_samples, *grid, *window)
+        Patches as given, or a strided window view such as that of
+        ``numpy.lib.stride_tricks.sliding_window_view``; of the axes after the first, the
+        first half (rounded down) is the grid.
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples, n_features)
+        A view of the memory behind `X` where every sample of a view lies within no more
+        elements than `X` shows of it, else a contiguous copy.
+    geometry : PatchGeometry
+    """
+    n_grid = (X.ndim - 1) // 2
+    if not _flat_view_exists(X):
+        X = np.ascontiguousarray(X)
+    steps = tuple(stride // X.itemsize for stride in X.strides[1:])
+    layout = PatchLayout(
+        X.shape[1 : 1 + n_grid], steps[:n_grid], X.shape[1 + n_grid :], steps[n_grid:]
+    )
+    samples = np.lib.stride_tricks.as_strided(
+        X, (len(X), layout.span), (X.strides[0], X.itemsize), writeable=False
+    )
+    return samples, PatchGeometry(layout, (layout.span,), (0,))
+
+
+def _flat_view_exists(X):
+    strides = X.strides[1:]
+    if min(strides) < 0 or any(stride % X.itemsize for stride in X.strides):
+        return False
+    reach = sum((n - 1) * s for n, s in zip(X.shape[1:], strides, strict=True))
+    span = reach // X.itemsize + 1
+    return span <= np.prod(X.shape[1:])
+
+
+def _row_major_strides(shape):
+    return tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
+
+
+def _refuse_without_window(input_shape, stride, padding, dilation):
+    given = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+    wrong = [name for name, (value, default) in given.items() if value != default]
+    if input_shape is not None:
+        wrong.insert(0, "input_shape")
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)} has no meaning without kernel_size: with "
+            "kernel_size=None each row of X is one patch. Give kernel_size too."
+        )
+
+
+def _check_input_shape(input_shape, n_features, kernel_size):
+    if input_shape is None:
+        if not isinstance(kernel_size, Integral) and np.size(kernel_size) != 1:
+            raise ValueError(
+                f"kernel_size={kernel_size} has several axes: input_shape must say how "
+                "a row of X is laid out, such as input_shape=(28, 28)."
+            )
+        return (n_features,)
+    shape = _integers("input_shape", input_shape, minimum=1)
+    if np.prod(shape) != n_features:
+        raise ValueError(
+            f"input_shape={shape} has {np.prod(shape)} entries, but X has "
+            f"{n_features} features (n_features={n_features})."
+        )
+    return shape
+
+
+def _n_spatial_axes(kernel_size, input_shape):
+    if not isinstance(kernel_size, Integral):
+        n_axes = len(_integers("kernel_size", kernel_size, minimum=1))
+        if len(input_shape) - n_axes not in (0, 1):
+            raise ValueError(
+                f"kernel_size={tuple(kernel_size)} has {n_axes} axes; input_shape="
+                f"{input_shape} must have as many, or one more for the channels."
+            )
+        return n_axes
+    if len(input_shape) > 3:
+        raise ValueError(
+            f"input_shape={input_shape} has {len(input_shape)} axes: give kernel_size "
+            "as a tuple, so that it is clear which axes the window moves along."
+        )
+    return min(len(input_shape), 2)
+
+
+def _per_axis(name, value, n_axes, minimum):
+    values = _integers(name, value, minimum)
+    if len(values) == 1:
+        return values * n_axes
+    if len(values) != n_axes:
+        raise ValueError(
+            f"{name}={values} must be one int or have {n_axes} entries, one per axis of "
+            "the window."
+        )
+    return values
+
+
+def _integers(name, value, minimum):
+    values = (value,) if np.ndim(value) == 0 else tuple(value)
+    for entry in values:
+        if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
+            raise TypeError(f"{name} must be an int or a tuple of ints, got {value!r}.")
+        if entry < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
+    if not values:
+        raise ValueError(f"{name} must not be empty.")
+    return tuple(int(entry) for entry in values)

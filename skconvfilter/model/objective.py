@@ -1,0 +1,263 @@
+"""The squared error as a function of many filters at once; it knows nothing of solvers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skconvfilter.kernels.reference import mean_patches
+from skconvfilter.model.forward import active_means, model_values, row_blocks
+
+
+class Evaluation(NamedTuple):
+    """What the objective says at R filters; what was not asked for is None."""
+
+    loss: np.ndarray  # (R,)
+    intercept: np.ndarray  # (R,), the best one for each filter
+    peak: np.ndarray  # (R,), largest mean activation of a sample; 0: the filter is dead
+    gradient: np.ndarray | None = None  # (R, p)
+    gauss_newton: np.ndarray | None = None  # (R, p, p)
+
+    def take(self, indices):
+        """The same for some of the filters."""
+        return Evaluation(*(None if part is None else part[indices] for part in self))
+
+    def put(self, indices, other):
+        """The same with some of the filters' entries replaced."""
+        parts = []
+        for mine, theirs in zip(self, other, strict=True):
+            if mine is not None:
+                mine = mine.copy()
+                mine[indices] = theirs
+            parts.append(mine)
+        return Evaluation(*parts)
+
+
+class FilterObjective:
+    r"""Squared error of ``sign * mean_i relu(w . Z_i) + b`` against targets.
+
+    .. math::
+
+        \ell(w) = \min_b \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n
+            (s f(w, Z_n) + b - y_n)^2 + \frac{\alpha}{2} \|w\|^2,
+        \qquad f(w, Z) = \frac{1}{k} \sum_{i=1}^k \mathrm{relu}(w \cdot Z_i)
+
+    The intercept is eliminated: it is always the best one for the filter, so a filter is
+    all that a solver has to move. Value, gradient and Gauss-Newton matrix come from the
+    weighted mean and scatter of the active mean patches beside the errors; blocks of rows
+    are merged in a fixed order by the parallel-variance formula, which keeps full
+    precision where errors vanish.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_samples, n_features), float32 or float64
+        Flat samples.
+    geometry : PatchGeometry
+        How they are cut into patches.
+    targets : ndarray of shape (n_samples,), float64
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Positive weights; None is all ones.
+    alpha : float, default=0.0
+        L2 penalty.
+    fit_intercept : bool, default=True
+        False: b = 0.
+    map_blocks : callable, default=map
+        Applies a function to an iterable of blocks and yields the results in order; the
+        place where threads come in.
+    """
+
+    def __init__(
+        self,
+        samples,
+        geometry,
+        targets,
+        *,
+        sample_weight=None,
+        alpha=0.0,
+        fit_intercept=True,
+        map_blocks=map,
+    ):
+        self.samples = samples
+        self.geometry = geometry
+        self.targets = targets
+        self.sample_weight = (
+            np.ones(len(samples)) if sample_weight is None else sample_weight
+        )
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.map_blocks = map_blocks
+        self._degrees_kept = _degrees_kept(self.sample_weight)
+
+    @property
+    def n_samples(self):
+        """Number of samples."""
+        return len(self.samples)
+
+    @property
+    def patch_dim(self):
+        """Length of a filter."""
+        return self.geometry.layout.patch_dim
+
+    @property
+    def precision(self):
+        """Rounding unit of the data."""
+        return float(np.finfo(self.samples.dtype).eps)
+
+    def subset(self, rows):
+        """The objective on some of the rows."""
+        return FilterObjective(
+            self.samples[rows],
+            self.geometry,
+            self.targets[rows],
+            sample_weight=self.sample_weight[rows],
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+            map_blocks=self.map_blocks,
+        )
+
+    def value(self, W, signs):
+        """Loss and intercept at filters `W` (p, R) with output signs (R,)."""
+        return self._evaluate(W, signs, order=0)
+
+    def gradient(self, W, signs):
+        """Loss, intercept and gradient."""
+        return self._evaluate(W, signs, order=1)
+
+    def gauss_newton(self, W, signs):
+        """Loss, intercept, gradient and Gauss-Newton matrix."""
+        return self._evaluate(W, signs, order=2)
+
+    def batch_gradient(self, W, signs, rows):
+        """Unbiased estimate of the gradient from a mini-batch of rows.
+
+        With an intercept the gradient is a covariance of active mean patches and errors,
+        and is estimated as one: about the means of the batch, at the price of a degree of
+        freedom, which the last line makes good (exactly 1 for the batch of all rows).
+        """
+        moments = self._block_moments(rows, W, signs, order=1)
+        gradient = self._finish(moments, W, order=1).gradient
+        if not self.fit_intercept:
+            return gradient
+        kept = _degrees_kept(self.sample_weight[rows])
+        penalty = self.alpha * W.T
+        if kept < self.precision:
+            return penalty
+        return penalty + (gradient - penalty) * (self._degrees_kept / kept)
+
+    def validation_loss(self, W, signs, intercept):
+        """Half the weighted mean squared error with the intercepts given."""
+        errors = self.predict(W, signs) + intercept - self.targets[:, np.newaxis]
+        return 0.5 * np.average(errors**2, axis=0, weights=self.sample_weight)
+
+    def predict(self, W, signs):
+        """Model values without intercept, shape (n_samples, R), float64."""
+        return signs * model_values(self.samples, self.geometry, W, self.map_blocks)
+
+    def best_scale(self, W, signs):
+        """Factors c (R,) with which the values of the filters fit the targets best.
+
+        Least squares on the one number: c = <f, y> / <f, f>, about the means where there
+        is an intercept. 0 where the values do not vary.
+        """
+        values = self.predict(W, signs)
+        targets, weights = self.targets[:, np.newaxis], self.sample_weight
+        if self.fit_intercept:
+            values = values - np.average(values, axis=0, weights=weights)
+        power = weights @ values**2
+        scale = np.zeros(len(power))
+        np.divide(weights @ (values * targets), power, out=scale, where=power > 0)
+        return scale
+
+    def mean_patches(self):
+        """Mean patch of every sample, shape (n_samples, p), float64."""
+
+        def block_means(rows):
+            samples = self.geometry.pad(self.samples[rows])
+            return mean_patches(samples, self.geometry.layout)
+
+        return np.concatenate(list(self.map_blocks(block_means, self._blocks())))
+
+    def _blocks(self):
+        return row_blocks(self.n_samples, self.patch_dim)
+
+    def _evaluate(self, W, signs, order):
+        def block_moments(rows):
+            return self._block_moments(rows, W, signs, order)
+
+        total, *rest = self.map_blocks(block_moments, self._blocks())
+        for moments in rest:
+            total = total.merge(moments)
+        return self._finish(total, W, order)
+
+    def _block_moments(self, rows, W, signs, order):
+        A, values = active_means(self.samples[rows], self.geometry, W)
+        errors = signs * values - self.targets[rows, np.newaxis]
+        if order == 0:
+            columns = errors.T[:, :, np.newaxis]
+        else:
+            columns = np.empty((A.shape[1], len(A), self.patch_dim + 1))
+            np.multiply(
+                A.transpose(1, 0, 2),
+                signs[:, np.newaxis, np.newaxis],
+                out=columns[:, :, :-1],
+            )
+            columns[:, :, -1] = errors.T
+        peak = values.max(axis=0)
+        return _Moments.of(columns, self.sample_weight[rows], peak, full=order == 2)
+
+    def _finish(self, moments, W, order):
+        scatter = moments.scatter / moments.weight
+        intercept = -moments.mean[:, -1]
+        if not self.fit_intercept:
+            intercept = np.zeros_like(intercept)
+            scatter = scatter + _outer(moments.mean, scatter.shape[2])
+        loss = 0.5 * (scatter[:, -1, -1] + self.alpha * np.sum(W**2, axis=0))
+        gradient = scatter[:, :-1, -1] + self.alpha * W.T if order >= 1 else None
+        gauss_newton = None
+        if order == 2:
+            gauss_newton = scatter[:, :-1, :-1] + self.alpha * np.eye(self.patch_dim)
+        return Evaluation(loss, intercept, moments.peak, gradient, gauss_newton)
+
+
+class _Moments(NamedTuple):
+    """Weighted mean and scatter about it, for R filters and q columns, errors last.
+
+    The scatter is against the last m columns only: all, or just the errors.
+    """
+
+    weight: float
+    peak: np.ndarray  # (R,)
+    mean: np.ndarray  # (R, q)
+    scatter: np.ndarray  # (R, q, m)
+
+    @classmethod
+    def of(cls, columns, weights, peak, *, full):
+        """Moments of columns (R, n, q), which are centred in place."""
+        weight = weights.sum()
+        mean = weights @ columns / weight
+        columns -= mean[:, np.newaxis]
+        against = columns if full else columns[:, :, -1:]
+        weighted = against * weights[:, np.newaxis]
+        return cls(weight, peak, mean, columns.transpose(0, 2, 1) @ weighted)
+
+    def merge(self, other):
+        """Moments of both blocks together."""
+        weight = self.weight + other.weight
+        step = other.mean - self.mean
+        between = (self.weight * other.weight / weight) * _outer(
+            step, self.scatter.shape[2]
+        )
+        return _Moments(
+            weight,
+            np.maximum(self.peak, other.peak),
+            self.mean + (other.weight / weight) * step,
+            self.scatter + other.scatter + between,
+        )
+
+
+def _degrees_kept(weights):
+    """What centring leaves of a covariance of independent rows, 1 - 1/n for n equals."""
+    return 1.0 - np.sum(weights**2) / np.sum(weights) ** 2
+
+
+def _outer(columns, n_last):
+    return columns[:, :, np.newaxis] * columns[:, np.newaxis, -n_last:]

@@ -1,0 +1,6 @@
+"""Displays in scikit-learn's way: learned filters, and how they were learned."""
+
+from skconvfilter.plotting.convergence import ConvergenceDisplay
+from skconvfilter.plotting.filters import FilterDisplay
+
+__all__ = ["ConvergenceDisplay", "FilterDisplay"]

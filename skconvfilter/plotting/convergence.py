@@ -1,0 +1,269 @@
+"""How the loss of every restart fell."""
+
+import numpy as np
+
+from skconvfilter.plotting.validation import fitted_model
+
+# Relative losses are drawn within these. The lower one stands for zero: it is about
+# the square of the rounding unit of float64.
+_LOWEST, _HIGHEST = 1e-32, 1e32
+# The axis ends at this many times the largest loss at a start: restarts that diverge
+# leave the picture, so that the others can be seen.
+_HEADROOM = 100.0
+
+
+class ConvergenceDisplay:
+    r"""Relative loss against iteration, for every restart.
+
+    The relative loss is the mean squared error over the squared mean of the targets,
+
+    .. math::
+
+        \frac{\frac{1}{n} \sum_n (f(w, Z_n) - y_n)^2}
+             {\left( \frac{1}{n} \sum_n y_n \right)^2}.
+
+    It is drawn on a logarithmic axis, with losses below 1e-32, zero included, drawn at
+    1e-32. A dot marks where a restart ended: it had converged, or was given up for
+    better ones. On the best restart's line, marks tell where stage two of the learning
+    rate and the Levenberg-Marquardt steps of the polish begin.
+
+    It is recommended to use :meth:`from_estimator` to create a display. All parameters
+    are stored as attributes.
+
+    Parameters
+    ----------
+    iteration : array-like of shape (n_iterations,)
+        Numbers of the iterations.
+    relative_loss : array-like of shape (n_iterations, n_init)
+        Relative losses, nan where a restart was not running.
+    stage : array-like of shape (n_iterations, n_init)
+        What each iteration of a restart was part of: "start"; a name that ends in " 1"
+        or " 2" for an epoch in that stage of the learning rate, such as "sgd 1";
+        "polish" for a Levenberg-Marquardt step; "" where the restart was not running.
+    best_restart : int
+        Restart that led to the learned filter.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the lines.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+    lines_ : list of n_init matplotlib Line2D
+        Line of every restart, through the iterations at which it was running.
+    marks_ : dict of matplotlib Line2D
+        Marks on the best restart's line, by label: "stage two" and "polish", each only
+        if there is such an iteration.
+
+    See Also
+    --------
+    FilterDisplay : The filter that was learned.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    figure 3, shows such curves for several starts.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skconvfilter.plotting import ConvergenceDisplay
+    >>> display = ConvergenceDisplay(
+    ...     iteration=[0, 1, 2],
+    ...     relative_loss=[[1.0, 2.0], [0.1, 0.5], [1e-9, float("nan")]],
+    ...     stage=[["start", "start"], ["sgd 1", "sgd 1"], ["polish", ""]],
+    ...     best_restart=0,
+    ... )
+    >>> len(display.plot().lines_)
+    2
+
+    ``plt.show()`` would show it.
+
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, iteration, relative_loss, stage, best_restart):
+        self.iteration = iteration
+        self.relative_loss = relative_loss
+        self.stage = stage
+        self.best_restart = best_restart
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, *, ax=None, restart_kw=None, best_kw=None, mark_kw=None
+    ):
+        """Draw how an estimator converged.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            Fitted :class:`~skconvfilter.ConvReLUFilterRegressor`, or a fitted pipeline
+            of which it is the last step.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        restart_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the restarts other than the best.
+        best_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the best restart.
+        mark_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the marks on the best restart's line.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator has no ``history_``.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skconvfilter import ConvReLUFilterRegressor
+        >>> from skconvfilter.datasets import make_filter_regression
+        >>> from skconvfilter.plotting import ConvergenceDisplay
+        >>> X, y = make_filter_regression(random_state=0)
+        >>> model = ConvReLUFilterRegressor(random_state=0).fit(X, y)
+        >>> display = ConvergenceDisplay.from_estimator(model)
+        >>> display.ax_.get_yscale()
+        'log'
+
+        ``plt.show()`` would show it.
+
+        >>> plt.close(display.figure_)
+        """
+        model = fitted_model(estimator, "history_")
+        display = cls(
+            iteration=model.history_["iteration"],
+            relative_loss=model.history_["relative_loss"],
+            stage=model.history_["stage"],
+            best_restart=model.best_restart_,
+        )
+        return display.plot(ax, restart_kw=restart_kw, best_kw=best_kw, mark_kw=mark_kw)
+
+    def plot(self, ax=None, *, restart_kw=None, best_kw=None, mark_kw=None):
+        """Draw the losses.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        restart_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the restarts other than the best.
+        best_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the best restart.
+        mark_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the marks on the best restart's line.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+            The display itself, with the attributes that end in an underscore set.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of `iteration`, `relative_loss` and `stage` disagree.
+        """
+        import matplotlib.pyplot as plt
+        from matplotlib.ticker import MaxNLocator
+
+        iteration, losses, stage = self._arrays()
+        best = self.best_restart
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        ax.set_yscale("log")
+        self.lines_ = _draw_restarts(ax, iteration, losses, best, restart_kw, best_kw)
+        self.marks_ = _draw_marks(
+            ax, iteration, losses[:, best], stage[:, best], self.lines_[best], mark_kw
+        )
+        _limit_diverged(ax, losses)
+        whole = MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+        ax.xaxis.set_major_locator(whole)
+        ax.set_xlabel(_iteration_label(stage))
+        ax.set_ylabel("relative loss\n(mean squared error / squared mean of y)")
+        ax.legend(loc="best")
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    def _arrays(self):
+        """The parameters as arrays, with losses that a logarithmic axis can show."""
+        iteration = np.asarray(self.iteration)
+        losses = np.asarray(self.relative_loss, dtype=np.float64)
+        stage = np.asarray(self.stage, dtype=str)
+        if losses.ndim != 2 or stage.shape != losses.shape:
+            raise ValueError(
+                "relative_loss and stage must have the same shape (n_iterations, "
+                f"n_init), got {losses.shape} and {stage.shape}."
+            )
+        if iteration.shape != losses.shape[:1]:
+            raise ValueError(
+                f"iteration must have the shape {losses.shape[:1]}, got {iteration.shape}."
+            )
+        return iteration, np.clip(losses, _LOWEST, _HIGHEST), stage
+
+
+def _draw_restarts(ax, iteration, losses, best, restart_kw, best_kw):
+    """One line per restart, the best one on top and first in the legend."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    winner = {"label": f"best restart (number {best})", "color": "C0"}
+    winner |= {"linewidth": 2.0, "zorder": 3} | normalize_kwargs(best_kw, Line2D)
+    others = {"label": "other restarts", "color": "0.7", "linewidth": 0.8, "zorder": 2}
+    others |= normalize_kwargs(restart_kw, Line2D)
+    unnamed = others | {"label": "_nolegend_"}
+    rest = [restart for restart in range(losses.shape[1]) if restart != best]
+    styles = [winner, others] + [unnamed] * len(rest)
+    lines = {}
+    for restart, style in zip([best, *rest], styles, strict=False):
+        ran = ~np.isnan(losses[:, restart])
+        x, y = iteration[ran], losses[ran, restart]
+        # A dot tells where the restart ended, and shows one that is a single point.
+        dot = {"marker": ".", "markersize": 5, "markevery": range(len(x))[-1:]}
+        (lines[restart],) = ax.plot(x, y, **(dot | style))
+    return [lines[restart] for restart in range(len(lines))]
+
+
+def _draw_marks(ax, iteration, loss, stage, line, mark_kw):
+    """Marks at the first iterations of stage two and of the polish, by label."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    style = {"linestyle": "none", "markersize": 7, "markeredgewidth": 1.5}
+    style |= {"color": line.get_color(), "markerfacecolor": ax.get_facecolor()}
+    style |= {"zorder": line.get_zorder() + 1} | normalize_kwargs(mark_kw, Line2D)
+    begins = {
+        "stage two": (np.strings.endswith(stage, " 2"), "o"),
+        "polish": (stage == "polish", "D"),
+    }
+    marks = {}
+    for label, (within, marker) in begins.items():
+        first = np.flatnonzero(within)[:1]
+        if len(first):
+            (marks[label],) = ax.plot(
+                iteration[first],
+                loss[first],
+                **{"marker": marker, "label": f"{label} begins", **style},
+            )
+    return marks
+
+
+def _limit_diverged(ax, losses):
+    """Let the losses of diverging restarts leave the picture."""
+    highest = _HEADROOM * np.fmax.reduce(losses[0], initial=_LOWEST)
+    if np.fmax.reduce(losses, axis=None, initial=_LOWEST) > highest:
+        ax.set_ylim(top=highest)
+
+
+def _iteration_label(stage):
+    """What an iteration is: the stages that were run say so."""
+    units = []
+    if np.any(np.strings.endswith(stage, " 1") | np.strings.endswith(stage, " 2")):
+        units.append("epochs")
+    if (stage == "polish").any():
+        units.append("Levenberg-Marquardt steps")
+    return f"iteration ({', then '.join(units)})" if units else "iteration"

@@ -1,0 +1,233 @@
+"""From many starts to one filter: explore all, rank late, reflect, polish the best."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skconvfilter.solvers.driver import Status, run
+from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
+
+# An early ranking by loss drops starts that would end well, so many are kept for long.
+# benchmarks/recovery.py measures what these constants reach.
+_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 600, 8
+_EXPLORE_DAMPING = 1e-2
+_EXPLORE_STEPS, _CONTEST_STEPS = 6, 14
+_N_CONTEST, _N_POLISH = 8, 3
+# Multiply-adds that a Gauss-Newton pass over all starts may take: where patches are long
+# it bounds how many of them are explored, and with them time and memory.
+_EXPLORE_BUDGET = 8e9
+# Relative difference of losses that the order of summation can make.
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best filter and what became of every restart."""
+
+    w: np.ndarray  # (p,)
+    sign: float
+    intercept: float
+    loss: float
+    score: float  # validation loss where there is a validation set, else `loss`
+    status: Status
+    best_restart: int
+    restart_losses: np.ndarray  # (n_init,), on all samples
+    history: dict  # of arrays (n_iterations + 1, n_init), "filters" with (.., p) behind
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Filters in competition, each with the number of the restart it stems from."""
+
+    W: np.ndarray  # (p, R)
+    signs: np.ndarray  # (R,)
+    restarts: np.ndarray  # (R,)
+
+    def take(self, columns):
+        """Some of them."""
+        return Candidates(self.W[:, columns], self.signs[columns], self.restarts[columns])
+
+    def with_reflections(self, axis):
+        """Each also as its reflection about a direction: w' = 2 (axis . w) axis - w.
+
+        Where the mean patches of all samples point the same way, w and w' differ in value
+        by little (the model is half of mean |w . Z_i| plus half of w . mean Z_i): the
+        reflection of a poor local minimum is then close to a good one.
+        """
+        reflected = 2 * np.outer(axis, axis @ self.W) - self.W
+        return Candidates(
+            np.hstack([self.W, reflected]),
+            np.tile(self.signs, 2),
+            np.tile(self.restarts, 2),
+        )
+
+
+def descend(objective, starts, solver, stopping, *, validation=None, callback=None):
+    """Advance all starts by one solver on all samples; the lowest loss wins.
+
+    Parameters
+    ----------
+    objective : FilterObjective
+    starts : Candidates
+    solver : SGD or LevenbergMarquardt
+    stopping : Stopping
+    validation : FilterObjective, default=None
+        Where given, its loss decides in place of the training loss.
+    callback : callable, default=None
+        ``callback(iteration, state)`` after every iteration.
+
+    Returns
+    -------
+    result : SearchResult
+    """
+    race = _Race(starts, stopping.floor, validation, callback)
+    race.advance(objective, solver, stopping)
+    return race.finish(objective)
+
+
+def explore_and_polish(
+    objective,
+    starts,
+    solver,
+    stopping,
+    *,
+    max_polish,
+    rng,
+    validation=None,
+    callback=None,
+):
+    """Find the best minimum that the starts lead to, and go to its bottom.
+
+    On a subsample: all starts are advanced by `solver` (None: not at all) and by a few
+    Levenberg-Marquardt steps; the better half goes on, each also from its reflection. On
+    all samples: Levenberg-Marquardt to the end from the best few.
+
+    Parameters
+    ----------
+    objective, starts, stopping, validation, callback
+        As for :func:`descend`.
+    solver : SGD or None
+    max_polish : int
+        Largest number of the last Levenberg-Marquardt steps.
+    rng : numpy.random.Generator
+        Draws the subsample.
+
+    Returns
+    -------
+    result : SearchResult
+    """
+    sample = _subsample(objective, rng)
+    race = _Race(starts, stopping.floor, validation, callback)
+    if solver is not None:
+        race.advance(sample, solver, stopping)
+    race.keep(_n_explored(sample))
+    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING)
+    race.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
+    race.keep(_N_CONTEST)
+    race.reflect(_mean_patch_axis(sample))
+    race.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
+    race.keep(_N_POLISH)
+    polisher = LevenbergMarquardt()
+    race.advance(objective, polisher, replace(stopping, max_iter=max_polish))
+    return race.finish(objective)
+
+
+class _Race:
+    """Candidates, the results of the last solver, and the record of every restart."""
+
+    def __init__(self, starts, floor, validation, callback):
+        self.candidates = starts
+        self.floor = floor
+        self.validation = validation
+        self.callback = callback
+        self.signs = starts.signs  # of the restarts
+        self.latest = starts.W.copy()
+        self.result = None
+        self.histories = []
+
+    def advance(self, objective, solver, stopping):
+        """Run a solver on every candidate."""
+        self.result = run(
+            solver,
+            objective,
+            self.candidates.W,
+            self.candidates.signs,
+            stopping,
+            validation=self.validation,
+            callback=self.callback,
+        )
+        self.candidates = replace(self.candidates, W=self.result.W)
+        # From worst to best, so that a restart's best candidate is written last.
+        order = self._ranking()[::-1]
+        restarts = self.candidates.restarts[order]
+        self.latest[:, restarts] = self.result.W[:, order]
+        self.histories.append(self._per_restart(order, restarts))
+
+    def keep(self, n_candidates):
+        """Drop all but the best; before any solver has run, all but the first."""
+        if self.result is None:
+            best = np.arange(min(n_candidates, len(self.signs)))
+        else:
+            best = np.sort(self._ranking()[:n_candidates])
+        self.candidates = self.candidates.take(best)
+
+    def reflect(self, axis):
+        """Double the candidates by their reflections."""
+        self.candidates = self.candidates.with_reflections(axis)
+
+    def finish(self, objective):
+        """The winner, and the loss of every restart on all samples."""
+        result = self.result
+        winner = self._ranking()[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            restart_losses = objective.value(self.latest, self.signs).loss
+        first, *rest = self.histories
+        history = {
+            name: np.concatenate([first[name], *(phase[name][1:] for phase in rest)])
+            for name in first
+        }
+        return SearchResult(
+            w=result.W[:, winner],
+            sign=float(result.signs[winner]),
+            intercept=float(result.intercept[winner]),
+            loss=float(result.loss[winner]),
+            score=float(result.score[winner]),
+            status=result.status[winner],
+            best_restart=int(self.candidates.restarts[winner]),
+            restart_losses=restart_losses,
+            history=history,
+        )
+
+    def _ranking(self):
+        """Columns from best to worst; what only rounding tells apart, lowest first."""
+        score = np.maximum(self.result.score, self.floor)
+        score[score <= score.min() * (1 + _TIE)] = score.min()
+        return np.argsort(score, kind="stable")
+
+    def _per_restart(self, order, restarts):
+        history = {}
+        for name, values in self.result.history.items():
+            blank = "" if values.dtype.kind == "U" else np.nan
+            shape = (len(values), len(self.signs), *values.shape[2:])
+            history[name] = np.full(shape, blank, dtype=values.dtype)
+            history[name][:, restarts] = values[:, order]
+        return history
+
+
+def _subsample(objective, rng):
+    n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
+    if objective.n_samples <= n_rows:
+        return objective
+    rows = rng.choice(objective.n_samples, n_rows, replace=False)
+    return objective.subset(np.sort(rows))
+
+
+def _n_explored(objective):
+    work = objective.n_samples * objective.patch_dim**2
+    return max(2, int(_EXPLORE_BUDGET / work))
+
+
+def _mean_patch_axis(objective):
+    """Direction that the mean patches of the samples share most."""
+    mean_patches = objective.mean_patches()
+    return np.linalg.eigh(mean_patches.T @ mean_patches)[1][:, -1]

@@ -1,0 +1,259 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skconvfilter.plotting import FilterDisplay
+
+
+def random_filters(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def titles_of(display):
+    return [ax.get_title() for ax in display.axes_.flat if ax is not None]
+
+
+def test_true_filter_is_drawn_beside_the_learned_one(fitted, is_drawn):
+    teacher, learned = random_filters(2, 5, 5)
+    display = FilterDisplay.from_estimator(fitted(filter_=learned), teacher=teacher)
+    assert display.axes_.shape == (1, 2)
+    assert_array_equal(display.images_[0].get_array(), teacher)
+    assert_array_equal(display.images_[1].get_array(), learned)
+    assert is_drawn(display.figure_)
+    for panel in display.axes_.flat:
+        assert panel.get_figure() is display.figure_
+        assert len(panel.get_xticks()) == len(panel.get_yticks()) == 0
+
+
+@pytest.mark.parametrize("shape", [(25,), (5, 5), (1, 25), (25, 1)])
+def test_teacher_may_have_any_shape_of_that_size(shape, fitted):
+    teacher, learned = random_filters(2, 5, 5)
+    display = FilterDisplay.from_estimator(
+        fitted(filter_=learned), teacher=teacher.reshape(shape).tolist()
+    )
+    assert_array_equal(display.images_[0].get_array(), teacher)
+
+
+def test_learned_filter_alone(fitted):
+    learned = random_filters(5, 5)
+    display = FilterDisplay.from_estimator(fitted(filter_=learned))
+    assert display.axes_.shape == (1, 1)
+    assert titles_of(display) == ["learned"]
+    assert_array_equal(display.images_[0].get_array(), learned)
+
+
+def test_last_step_of_a_pipeline_is_drawn(fitted):
+    learned = random_filters(4)
+    pipeline = make_pipeline(StandardScaler(), fitted(filter_=learned))
+    display = FilterDisplay.from_estimator(pipeline)
+    assert_array_equal(display.lines_[0].get_ydata(), learned)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.3, 30.0, 90.0, 179.5, 180.0])
+def test_title_tells_the_angle(degrees, fitted):
+    angle = np.radians(degrees)
+    learned = 3 * np.array([np.cos(angle), np.sin(angle)])
+    display = FilterDisplay.from_estimator(fitted(filter_=learned), teacher=[2, 0])
+    assert titles_of(display) == ["true", f"learned ({degrees}°)"]
+
+
+def test_zero_filter_has_no_angle(fitted, is_drawn):
+    model = fitted(filter_=np.zeros((3, 3)))
+    display = FilterDisplay.from_estimator(model, teacher=np.ones(9))
+    assert titles_of(display) == ["true", "learned"]
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 5), (2, 5, 5, 3)])
+def test_one_colour_scale_centred_at_zero(shape):
+    filters = random_filters(*shape)
+    display = FilterDisplay.from_filters(filters)
+    scale = np.abs(filters).max()
+    assert {image.get_clim() for image in display.images_} == {(-scale, scale)}
+    assert (display.colorbar_.vmin, display.colorbar_.vmax) == (-scale, scale)
+
+
+def test_zero_filters_have_a_colour_scale(is_drawn):
+    display = FilterDisplay.from_filters(np.zeros((2, 3, 3)))
+    assert display.images_[0].get_clim() == (-1, 1)
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 9])
+def test_channels_have_a_panel_each(n_channels, fitted, is_drawn):
+    teacher, learned = random_filters(2, 5, 4, n_channels)
+    display = FilterDisplay.from_estimator(fitted(filter_=learned), teacher=teacher)
+    images = iter(display.images_)
+    for kernel in (teacher, learned):
+        for channel in range(n_channels):
+            assert_array_equal(next(images).get_array(), kernel[:, :, channel])
+    assert next(images, None) is None
+    assert is_drawn(display.figure_)
+
+
+def test_filters_with_channels_start_a_row_each():
+    display = FilterDisplay.from_filters(random_filters(2, 5, 5, 3), titles=["a", "b"])
+    assert display.axes_.shape == (2, 3)
+    assert titles_of(display) == ["channel 0", "channel 1", "channel 2"] * 2
+    assert [ax.get_ylabel() for ax in display.axes_.flat] == ["a", "", "", "b", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_cols", "grid", "n_missing"),
+    [
+        ((1, 3, 3), None, (1, 1), 0),
+        ((8, 3, 3), None, (1, 8), 0),
+        ((10, 3, 3), None, (2, 5), 0),
+        ((17, 3, 3), None, (3, 6), 1),
+        ((11, 7), None, (2, 6), 1),
+        ((7, 3, 3), 3, (3, 3), 2),
+        ((2, 3, 3), 20, (1, 2), 0),
+        ((2, 3, 3, 5), 3, (4, 3), 2),
+        ((1, 3, 3, 9), None, (2, 5), 1),
+    ],
+)
+def test_panels_lie_in_a_grid(shape, n_cols, grid, n_missing, is_drawn):
+    display = FilterDisplay.from_filters(random_filters(*shape), n_cols=n_cols)
+    assert display.axes_.shape == grid
+    missing = [ax for ax in display.axes_.flat if ax is None]
+    assert len(missing) == n_missing
+    n_colorbars = 0 if display.colorbar_ is None else 1
+    n_axes = display.axes_.size - n_missing + n_colorbars
+    assert len(display.figure_.axes) == n_axes
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize("length", [1, 2, 64, 65, 784])
+def test_filters_with_one_axis_are_curves(length, fitted, is_drawn):
+    teacher, learned = random_filters(2, length)
+    display = FilterDisplay.from_estimator(fitted(filter_=learned), teacher=teacher)
+    for line, weights in zip(display.lines_, (teacher, learned), strict=True):
+        assert_array_equal(line.get_xdata(), np.arange(length))
+        assert_array_equal(line.get_ydata(), weights)
+    assert display.images_ == []
+    assert display.colorbar_ is None
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_curves_have_the_same_limits_and_show_zero(sign):
+    filters = sign * np.array([[1.0, 2.0], [3.0, 20.0]])
+    display = FilterDisplay.from_filters(filters)
+    ((low, high),) = {ax.get_ylim() for ax in display.axes_.flat}
+    assert low < min(filters.min(), 0)
+    assert high > max(filters.max(), 0)
+
+
+def test_stems_reach_from_zero_to_the_weights():
+    weights = random_filters(1, 6)
+    display = FilterDisplay.from_filters(weights)
+    (stems,) = display.axes_[0, 0].collections
+    for entry, segment in enumerate(stems.get_segments()):
+        assert_allclose(segment, [[entry, 0], [entry, weights[0, entry]]])
+
+
+def test_only_outer_curves_are_labelled():
+    display = FilterDisplay.from_filters(random_filters(5, 7), n_cols=3)
+    axes = [ax for ax in display.axes_.flat if ax is not None]
+    assert [ax.get_ylabel() for ax in axes] == ["weight", "", "", "weight", ""]
+    # The last panel of the first row has none below it.
+    assert [ax.get_xlabel() for ax in axes] == ["", "", "entry", "entry", "entry"]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 5), (2, 5, 5, 2)])
+def test_given_axes_are_used(shape, is_drawn):
+    figure, axes = plt.subplots(2, 2)
+    display = FilterDisplay.from_filters(random_filters(*shape), axes=axes)
+    assert_array_equal(display.axes_, axes)
+    assert display.figure_ is figure
+    assert len(plt.get_fignums()) == 1
+    assert is_drawn(figure)
+
+
+def test_given_axes_need_not_be_subplots():
+    figure = plt.figure()
+    axes = [figure.add_axes((x, 0.2, 0.3, 0.6)) for x in (0.1, 0.6)]
+    display = FilterDisplay.from_filters(random_filters(2, 5), axes=axes)
+    assert [ax.get_ylabel() for ax in display.axes_] == ["weight", "weight"]
+
+
+def test_single_axes_take_a_single_filter(fitted):
+    _, ax = plt.subplots()
+    model = fitted(filter_=random_filters(5, 5))
+    display = FilterDisplay.from_estimator(model, axes=ax, colorbar=False)
+    assert list(display.axes_) == [ax]
+    assert display.figure_ is ax.figure
+
+
+def test_colours_can_be_chosen(fitted):
+    model = fitted(filter_=random_filters(5, 5))
+    display = FilterDisplay.from_estimator(model, cmap="PuOr", colorbar=False)
+    assert display.images_[0].get_cmap().name == "PuOr"
+    assert display.colorbar_ is None
+    assert len(display.figure_.axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect"),
+    [((5, 5), 1), ((3, 9), 1), ((9, 3), 1), ((2, 40), "auto"), ((40, 2), "auto")],
+)
+def test_very_long_images_are_stretched(shape, aspect):
+    display = FilterDisplay.from_filters(random_filters(2, *shape))
+    assert display.axes_[0, 0].get_aspect() == aspect
+
+
+def test_draws_again_after_its_figure_is_closed(is_drawn):
+    filters = random_filters(2, 5, 5)
+    display = FilterDisplay(filters=filters, titles=("a", "b"))
+    first = display.plot().figure_
+    plt.close(first)
+    assert display.plot() is display
+    assert display.figure_ is not first
+    assert display.filters is filters
+    assert is_drawn(display.figure_)
+
+
+def test_teacher_of_the_wrong_size_is_refused(fitted):
+    model = fitted(filter_=random_filters(5, 5))
+    with pytest.raises(ValueError, match=r"teacher must have the shape \(5, 5\)"):
+        FilterDisplay.from_estimator(model, teacher=np.ones(24))
+    with pytest.raises(ValueError, match="teacher contains NaN"):
+        FilterDisplay.from_estimator(model, teacher=np.full(25, np.nan))
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ([], "at least one"),
+        ([np.ones((2, 2)), np.ones(4)], r"one shape, got \[\(2, 2\), \(4,\)\]"),
+        (np.ones((2, 2, 2, 2, 2)), r"must have the shape \(length,\)"),
+        (np.ones(3), r"must have the shape \(length,\)"),
+        (np.ones((1, 3, 0)), "must not be empty"),
+        ([[1.0, np.inf]], "filters contains infinity"),
+    ],
+)
+def test_filters_that_cannot_be_drawn_are_refused(filters, message):
+    with pytest.raises(ValueError, match=message):
+        FilterDisplay.from_filters(filters)
+    assert plt.get_fignums() == []
+
+
+def test_wrong_numbers_of_titles_axes_and_columns_are_refused():
+    filters = random_filters(2, 5, 5)
+    with pytest.raises(ValueError, match="titles must have 2 entries, got 1"):
+        FilterDisplay.from_filters(filters, titles=["a"])
+    _, axes = plt.subplots(3)
+    with pytest.raises(ValueError, match="axes must have 2 entries"):
+        FilterDisplay.from_filters(filters, axes=axes)
+    with pytest.raises(ValueError, match="n_cols"):
+        FilterDisplay.from_filters(filters, n_cols=0)
+
+
+def test_estimator_must_be_fitted(fitted):
+    with pytest.raises(NotFittedError, match="FittedStandIn instance has no filter_"):
+        FilterDisplay.from_estimator(type(fitted())())

@@ -1,0 +1,65 @@
+import configparser
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import skconvfilter
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Prints the top-level names of everything that the package's modules import.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import skconvfilter
+for module in pkgutil.walk_packages(skconvfilter.__path__, "skconvfilter."):
+    importlib.import_module(module.name)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_setup_cfg_holds_no_metadata():
+    parser = configparser.ConfigParser()
+    parser.read_string((ROOT / "setup.cfg").read_text(encoding="utf-8"))
+    misplaced = [
+        name for name in parser.sections() if name.startswith(("metadata", "options"))
+    ]
+    assert misplaced == []
+
+
+@pytest.mark.parametrize("arxiv_id", ["1709.06129", "1711.03440"])
+def test_citation_names_both_papers(arxiv_id):
+    assert f"arXiv:{arxiv_id}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_citation_has_the_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {skconvfilter.__version__}\n" in text
+
+
+def test_py_typed_is_shipped():
+    assert files("skconvfilter").joinpath("py.typed").is_file()
+    # An editable install has the file in any case, a wheel only if it is listed.
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "py.typed" in pyproject["tool"]["setuptools"]["package-data"]["skconvfilter"]
+
+
+def test_every_folder_of_modules_is_a_package():
+    # A wheel leaves out a folder without __init__.py.
+    folders = {path.parent for path in (ROOT / "skconvfilter").rglob("*.py")}
+    assert [path for path in folders if not (path / "__init__.py").exists()] == []
+
+
+def test_version_is_that_of_the_metadata():
+    assert skconvfilter.__version__ == version("skconvfilter")
+
+
+def test_import_loads_no_optional_package():
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True
+    )
+    assert {"matplotlib", "pandas", "dask"}.isdisjoint(run.stdout.split())
