@@ -1,5 +1,6 @@
 """Where the patches of a sample lie: constant strides over a flat vector."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +30,12 @@ class PatchLayout(NamedTuple):
     @property
     def n_patches(self):
         """Patches per sample, k in the formulas."""
-        return int(np.prod(self.grid_shape))
+        return int(math.prod(self.grid_shape))
 
     @property
     def patch_dim(self):
         """Length of a patch, p in the formulas."""
-        return int(np.prod(self.window_shape))
+        return int(math.prod(self.window_shape))
 
     @property
     def base(self):

@@ -98,7 +98,8 @@ def _patch_chunks(samples, layout):
 
 def _check_samples(samples, layout):
     # The view below would read whatever memory it is told to: refuse what is not there.
-    contiguous = samples.shape[-1] == 1 or samples.strides[-1] == samples.itemsize
+    # NumPy gives no meaning to the strides of axes of length 1 and of empty arrays.
+    contiguous = samples.strides[-1] == samples.itemsize or samples[:1].size <= 1
     if samples.ndim != 2 or not contiguous:
         raise ValueError("samples must be a 2-D array with contiguous rows.")
     if samples.shape[1] < layout.span or layout.base.min() + layout.tap.min() < 0:

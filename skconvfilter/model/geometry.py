@@ -1,5 +1,6 @@
 """From what the user says about samples and windows to offsets into flat samples."""
 
+import math
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -68,9 +69,13 @@ def convolution_geometry(
         _refuse_without_window(input_shape, stride, padding, dilation)
         layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
         return PatchGeometry(layout, (n_features,), (0,))
-    input_shape = _check_input_shape(input_shape, n_features, kernel_size)
-    n_axes = _n_spatial_axes(kernel_size, input_shape)
-    kernel_size = _per_axis("kernel_size", kernel_size, n_axes, minimum=1)
+    window = _integers("kernel_size", kernel_size, minimum=1)
+    input_shape = _check_input_shape(input_shape, n_features, window)
+    if isinstance(kernel_size, Integral):
+        n_axes = _n_axes_of_any(input_shape)
+    else:
+        n_axes = _n_axes_of(window, input_shape)
+    kernel_size = _per_axis("kernel_size", window, n_axes, minimum=1)
     stride = _per_axis("stride", stride, n_axes, minimum=1)
     padding = _per_axis("padding", padding, n_axes, minimum=0)
     dilation = _per_axis("dilation", dilation, n_axes, minimum=1)
@@ -135,16 +140,16 @@ def _flat_view_exists(X):
         return False
     reach = sum((n - 1) * s for n, s in zip(X.shape[1:], strides, strict=True))
     span = reach // X.itemsize + 1
-    return span <= np.prod(X.shape[1:])
+    return span <= math.prod(X.shape[1:])
 
 
 def _row_major_strides(shape):
-    return tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _refuse_without_window(input_shape, stride, padding, dilation):
     given = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
-    wrong = [name for name, (value, default) in given.items() if value != default]
+    wrong = [name for name, (value, default) in given.items() if np.any(value != default)]
     if input_shape is not None:
         wrong.insert(0, "input_shape")
     if wrong:
@@ -154,32 +159,35 @@ def _refuse_without_window(input_shape, stride, padding, dilation):
         )
 
 
-def _check_input_shape(input_shape, n_features, kernel_size):
+def _check_input_shape(input_shape, n_features, window):
     if input_shape is None:
-        if not isinstance(kernel_size, Integral) and np.size(kernel_size) != 1:
+        if len(window) > 1:
             raise ValueError(
-                f"kernel_size={kernel_size} has several axes: input_shape must say how "
-                "a row of X is laid out, such as input_shape=(28, 28)."
+                f"kernel_size={window} has several axes: input_shape must say how a row "
+                "of X is laid out, such as input_shape=(28, 28)."
             )
         return (n_features,)
     shape = _integers("input_shape", input_shape, minimum=1)
-    if np.prod(shape) != n_features:
+    if math.prod(shape) != n_features:
         raise ValueError(
-            f"input_shape={shape} has {np.prod(shape)} entries, but X has "
+            f"input_shape={shape} has {math.prod(shape)} entries, but X has "
             f"{n_features} features (n_features={n_features})."
         )
     return shape
 
 
-def _n_spatial_axes(kernel_size, input_shape):
-    if not isinstance(kernel_size, Integral):
-        n_axes = len(_integers("kernel_size", kernel_size, minimum=1))
-        if len(input_shape) - n_axes not in (0, 1):
-            raise ValueError(
-                f"kernel_size={tuple(kernel_size)} has {n_axes} axes; input_shape="
-                f"{input_shape} must have as many, or one more for the channels."
-            )
-        return n_axes
+def _n_axes_of(window, input_shape):
+    """Spatial axes where kernel_size is a tuple: one each."""
+    if len(input_shape) - len(window) not in (0, 1):
+        raise ValueError(
+            f"kernel_size={window} has {len(window)} axes; input_shape={input_shape} "
+            "must have as many, or one more for the channels."
+        )
+    return len(window)
+
+
+def _n_axes_of_any(input_shape):
+    """Spatial axes where kernel_size is an int: the third of three is the channels."""
     if len(input_shape) > 3:
         raise ValueError(
             f"input_shape={input_shape} has {len(input_shape)} axes: give kernel_size "
@@ -201,7 +209,10 @@ def _per_axis(name, value, n_axes, minimum):
 
 
 def _integers(name, value, minimum):
-    values = (value,) if np.ndim(value) == 0 else tuple(value)
+    try:
+        values = (value,) if isinstance(value, Integral) else tuple(value)
+    except TypeError:
+        values = (value,)
     for entry in values:
         if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
             raise TypeError(f"{name} must be an int or a tuple of ints, got {value!r}.")

@@ -7,6 +7,9 @@ import numpy as np
 from skconvfilter.kernels.reference import mean_patches
 from skconvfilter.model.forward import active_means, model_values, row_blocks
 
+# Values that differ by less than this many rounding units do not vary.
+_ROUNDING = 16
+
 
 class Evaluation(NamedTuple):
     """What the objective says at R filters; what was not asked for is None."""
@@ -85,7 +88,7 @@ class FilterObjective:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.map_blocks = map_blocks
-        self._degrees_kept = _degrees_kept(self.sample_weight)
+        self._total_weight = self.sample_weight.sum()
 
     @property
     def n_samples(self):
@@ -129,19 +132,22 @@ class FilterObjective:
     def batch_gradient(self, W, signs, rows):
         """Unbiased estimate of the gradient from a mini-batch of rows.
 
-        With an intercept the gradient is a covariance of active mean patches and errors,
-        and is estimated as one: about the means of the batch, at the price of a degree of
-        freedom, which the last line makes good (exactly 1 for the batch of all rows).
+        Without an intercept it is a weighted sum over samples, and the batch's sum stands
+        for it. With one it is a weighted covariance, which is a sum over pairs of samples,
+        and the batch's pairs stand for it: a batch of one sample has none.
         """
         moments = self._block_moments(rows, W, signs, order=1)
-        gradient = self._finish(moments, W, order=1).gradient
-        if not self.fit_intercept:
-            return gradient
-        kept = _degrees_kept(self.sample_weight[rows])
-        penalty = self.alpha * W.T
-        if kept < self.precision:
-            return penalty
-        return penalty + (gradient - penalty) * (self._degrees_kept / kept)
+        n_batch, n_samples = len(self.samples[rows]), self.n_samples
+        total = self._total_weight
+        if self.fit_intercept:
+            scatter = moments.scatter[:, :-1, 0] * (moments.weight / total)
+            share = n_batch * (n_batch - 1) / (n_samples * max(n_samples - 1, 1))
+        else:
+            products = moments.scatter + moments.weight * _outer(moments.mean, 1)
+            scatter = products[:, :-1, 0]
+            share = n_batch / n_samples
+        gradient = scatter / (total * share) if share > 0 else 0.0 * scatter
+        return gradient + self.alpha * W.T
 
     def validation_loss(self, W, signs, intercept):
         """Half the weighted mean squared error with the intercepts given."""
@@ -160,11 +166,12 @@ class FilterObjective:
         """
         values = self.predict(W, signs)
         targets, weights = self.targets[:, np.newaxis], self.sample_weight
+        rounding = weights @ values**2 * (_ROUNDING * self.precision) ** 2
         if self.fit_intercept:
             values = values - np.average(values, axis=0, weights=weights)
         power = weights @ values**2
         scale = np.zeros(len(power))
-        np.divide(weights @ (values * targets), power, out=scale, where=power > 0)
+        np.divide(weights @ (values * targets), power, out=scale, where=power > rounding)
         return scale
 
     def mean_patches(self):
@@ -252,11 +259,6 @@ class _Moments(NamedTuple):
             self.mean + (other.weight / weight) * step,
             self.scatter + other.scatter + between,
         )
-
-
-def _degrees_kept(weights):
-    """What centring leaves of a covariance of independent rows, 1 - 1/n for n equals."""
-    return 1.0 - np.sum(weights**2) / np.sum(weights) ** 2
 
 
 def _outer(columns, n_last):

@@ -37,9 +37,9 @@ class ConvergenceDisplay:
     relative_loss : array-like of shape (n_iterations, n_init)
         Relative losses, nan where a restart was not running.
     stage : array-like of shape (n_iterations, n_init)
-        What each iteration of a restart was part of: "start"; a name that ends in " 1"
-        or " 2" for an epoch in that stage of the learning rate, such as "sgd 1";
-        "polish" for a Levenberg-Marquardt step; "" where the restart was not running.
+        What each iteration of a restart was part of: "start"; "stage 1" or "stage 2" for
+        an epoch in that stage of the learning rate; "polish" for a Levenberg-Marquardt
+        step; "" where the restart was not running.
     best_restart : int
         Restart that led to the learned filter.
 
@@ -71,7 +71,7 @@ class ConvergenceDisplay:
     >>> display = ConvergenceDisplay(
     ...     iteration=[0, 1, 2],
     ...     relative_loss=[[1.0, 2.0], [0.1, 0.5], [1e-9, float("nan")]],
-    ...     stage=[["start", "start"], ["sgd 1", "sgd 1"], ["polish", ""]],
+    ...     stage=[["start", "start"], ["stage 1", "stage 1"], ["polish", ""]],
     ...     best_restart=0,
     ... )
     >>> len(display.plot().lines_)
@@ -237,7 +237,7 @@ def _draw_marks(ax, iteration, loss, stage, line, mark_kw):
     style |= {"color": line.get_color(), "markerfacecolor": ax.get_facecolor()}
     style |= {"zorder": line.get_zorder() + 1} | normalize_kwargs(mark_kw, Line2D)
     begins = {
-        "stage two": (np.strings.endswith(stage, " 2"), "o"),
+        "stage two": (stage == "stage 2", "o"),
         "polish": (stage == "polish", "D"),
     }
     marks = {}
@@ -262,7 +262,7 @@ def _limit_diverged(ax, losses):
 def _iteration_label(stage):
     """What an iteration is: the stages that were run say so."""
     units = []
-    if np.any(np.strings.endswith(stage, " 1") | np.strings.endswith(stage, " 2")):
+    if np.isin(stage, ["stage 1", "stage 2"]).any():
         units.append("epochs")
     if (stage == "polish").any():
         units.append("Levenberg-Marquardt steps")

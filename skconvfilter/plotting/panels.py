@@ -64,11 +64,13 @@ def draw_images(panels, filters, cmap):
 
 
 def draw_colorbar(axes, panels, image):
-    """The scale of the colours, beside all panels."""
+    """The scale of the colours: as high as the last panel, or as all rows of panels."""
+    figure = panels[0].figure
     n_rows = axes.shape[0] if axes.ndim == 2 else 1
+    if n_rows == 1:
+        return figure.colorbar(image, cax=panels[-1].inset_axes([1.05, 0, 0.06, 1]))
     # Beside many rows it would be as wide as a panel.
-    aspect = max(20, 10 * n_rows)
-    return panels[0].figure.colorbar(image, ax=panels, aspect=aspect)
+    return figure.colorbar(image, ax=panels, aspect=10 * n_rows)
 
 
 def draw_curves(panels, filters):

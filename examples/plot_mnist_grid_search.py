@@ -1,0 +1,103 @@
+"""
+Find the window of a hidden filter by grid search on MNIST
+==========================================================
+
+Who looks for a filter seldom knows its size. Here the labels of MNIST images come from a
+hidden 5 by 5 filter, with noise. A pipeline of :class:`~skconvfilter.ConvPatchExtractor`
+and :class:`~skconvfilter.ConvReLUFilterRegressor` stands in scikit-learn's
+``GridSearchCV``, which tries window sizes, and one against several random starts.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import Pipeline
+
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
+from skconvfilter.datasets import load_mnist, make_filter_regression
+from skconvfilter.plotting import FilterDisplay
+
+# %%
+# Data
+# ----
+# A thousand images. The noise has a quarter of the variance of the clean labels, so that no
+# model can reach more than an R2 of 0.8.
+
+try:
+    images, side = load_mnist()[0], 28
+except FileNotFoundError as error:
+    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    images, side = load_digits().data, 8
+window = {"input_shape": (side, side), "stride": 2 if side == 28 else 1}
+images = images[np.random.RandomState(0).permutation(len(images))[:1500]]
+_, y, teacher = make_filter_regression(
+    X=images,
+    kernel_size=5,
+    teacher="gabor",
+    snr=4,
+    return_teacher=True,
+    random_state=0,
+    **window,
+)
+X_train, X_test, y_train, y_test = train_test_split(
+    images, y, test_size=500, random_state=0
+)
+
+# %%
+# Search
+# ------
+# The extractor hands its patches on as a view: no candidate copies them.
+
+pipeline = Pipeline(
+    [
+        ("patches", ConvPatchExtractor(**window)),
+        ("filter", ConvReLUFilterRegressor(random_state=0)),
+    ]
+)
+grid = {"patches__kernel_size": [2, 3, 4, 5, 6, 7], "filter__n_init": [1, 16]}
+search = GridSearchCV(pipeline, grid, n_jobs=2).fit(X_train, y_train)
+
+# %%
+# Outcome
+# -------
+
+best = search.best_params_
+print(f"best window: {best['patches__kernel_size']}, starts: {best['filter__n_init']}")
+print(f"R2 in cross-validation {search.best_score_:.3f}")
+print(f"R2 on test images      {search.score(X_test, y_test):.3f}")
+
+sizes = np.array(search.cv_results_["param_patches__kernel_size"], dtype=int)
+starts = np.array(search.cv_results_["param_filter__n_init"], dtype=int)
+scores = search.cv_results_["mean_test_score"]
+spread = search.cv_results_["std_test_score"]
+
+figure = plt.figure(figsize=(10, 3.6), layout="constrained")
+left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1])
+ax = left.subplots()
+for n_init, shift, marker in [(1, -0.06, "o"), (16, 0.06, "s")]:
+    rows = starts == n_init
+    ax.errorbar(
+        sizes[rows] + shift,
+        scores[rows],
+        spread[rows],
+        marker=marker,
+        capsize=3,
+        label=f"n_init={n_init}",
+    )
+ax.axvline(5, color="0.6", linestyle=":", label="hidden window")
+ax.set(xlabel="window size", ylabel="R2 (mean and spread of 5 folds)")
+ax.legend()
+size = best["patches__kernel_size"]
+teacher_axes, learned_axes = right.subplots(1, 2)
+FilterDisplay.from_filters(
+    [teacher], titles=["hidden"], axes=[teacher_axes], colorbar=False
+)
+FilterDisplay.from_filters(
+    [search.best_estimator_[-1].filter_],
+    titles=[f"learned, {size} by {size}"],
+    axes=[learned_axes],
+    colorbar=False,
+)
+figure.savefig("plot_mnist_grid_search.png", dpi=120)
+plt.show()

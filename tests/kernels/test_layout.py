@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from hypothesis import given
+
+from skconvfilter.kernels.layout import PatchLayout
+from tests.kernels.oracle import convolutions, naive_patches, window_layout
+
+
+@given(convolution=convolutions(padded=False))
+def test_offsets_are_those_of_the_windows(convolution):
+    layout = window_layout(convolution)
+    index = np.arange(convolution.n_features)
+    (expected,) = naive_patches(index[np.newaxis], convolution)
+    np.testing.assert_array_equal(layout.base[:, np.newaxis] + layout.tap, expected)
+    assert (layout.n_patches, layout.patch_dim) == expected.shape
+    assert layout.span == expected.max() + 1
+
+
+def test_row_major_order_of_grid_and_window():
+    layout = PatchLayout((2, 3), (20, 2), (2, 2), (10, 1))
+    np.testing.assert_array_equal(layout.base, [0, 2, 4, 20, 22, 24])
+    np.testing.assert_array_equal(layout.tap, [0, 1, 10, 11])
+    assert (layout.n_patches, layout.patch_dim, layout.span) == (6, 4, 36)
+
+
+def test_no_axes_are_one_patch_of_one_entry():
+    layout = PatchLayout((), (), (), ())
+    assert (layout.n_patches, layout.patch_dim, layout.span) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("size", ["n_patches", "patch_dim", "span"])
+def test_sizes_are_python_ints(size):
+    layout = PatchLayout((np.int64(2),), (np.int64(3),), (2,), (1,))
+    assert type(getattr(layout, size)) is int
+
+
+def test_axes_without_strides_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        _ = PatchLayout((2, 3), (1,), (2,), (1,)).base

@@ -1,0 +1,22 @@
+"""What the README promises."""
+
+import doctest
+import os
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_the_code_of_the_readme_runs():
+    failures, run = doctest.testfile(str(README), module_relative=False)
+    assert run > 5
+    assert failures == 0
+
+
+def test_the_commands_and_pictures_of_the_readme_exist():
+    text = README.read_text()
+    assert "examples/plot_quickstart.py" in text
+    assert '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest' in text
+    pictures = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert pictures
+    assert all(os.path.exists(README.parent / picture) for picture in pictures)
