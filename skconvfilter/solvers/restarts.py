@@ -11,13 +11,16 @@ from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 # benchmarks/recovery.py measures what these constants reach.
 _EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 600, 8
 _EXPLORE_DAMPING = 1e-2
-_EXPLORE_STEPS, _CONTEST_STEPS = 6, 14
+_EXPLORE_STEPS, _CONTEST_STEPS, _KICK_STEPS = 6, 14, 12
 _N_CONTEST, _N_POLISH = 8, 3
+_KICK_ROUNDS, _N_KICKED, _N_KICKS, _KICK_LENGTH = 2, 4, 16, 0.5
 # Multiply-adds that a Gauss-Newton pass over all starts may take: where patches are long
 # it bounds how many of them are explored, and with them time and memory.
 _EXPLORE_BUDGET = 8e9
 # Relative difference of losses that the order of summation can make.
 _TIE = 1e-9
+# Relative distance below which two filters are on their way to the same minimum.
+_SAME_FILTER = 1e-2
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ class Candidates:
     def take(self, columns):
         """Some of them."""
         return Candidates(self.W[:, columns], self.signs[columns], self.restarts[columns])
+
+    def with_kicks(self, directions):
+        """Each also moved by a share of its norm along each of the directions (p, n)."""
+        units = directions / np.linalg.norm(directions, axis=0)
+        n_kicks = units.shape[1]
+        lengths = _KICK_LENGTH * np.linalg.norm(self.W, axis=0)
+        kicks = np.repeat(lengths, n_kicks) * np.tile(units, len(lengths))
+        return Candidates(
+            np.hstack([self.W, np.repeat(self.W, n_kicks, axis=1) + kicks]),
+            np.concatenate([self.signs, np.repeat(self.signs, n_kicks)]),
+            np.concatenate([self.restarts, np.repeat(self.restarts, n_kicks)]),
+        )
 
     def with_reflections(self, axis):
         """Each also as its reflection about a direction: w' = 2 (axis . w) axis - w.
@@ -99,8 +114,9 @@ def explore_and_polish(
     """Find the best minimum that the starts lead to, and go to its bottom.
 
     On a subsample: all starts are advanced by `solver` (None: not at all) and by a few
-    Levenberg-Marquardt steps; the better half goes on, each also from its reflection. On
-    all samples: Levenberg-Marquardt to the end from the best few.
+    Levenberg-Marquardt steps; the better half goes on, each also from its reflection; the
+    best few go on from where random kicks put them, too. On all samples:
+    Levenberg-Marquardt to the end from the best few.
 
     Parameters
     ----------
@@ -110,7 +126,7 @@ def explore_and_polish(
     max_polish : int
         Largest number of the last Levenberg-Marquardt steps.
     rng : numpy.random.Generator
-        Draws the subsample.
+        Draws the subsample and the kicks.
 
     Returns
     -------
@@ -120,12 +136,19 @@ def explore_and_polish(
     race = _Race(starts, stopping.floor, validation, callback)
     if solver is not None:
         race.advance(sample, solver, stopping)
-    race.keep(_n_explored(sample))
+    n_explored = _n_explored(sample)
+    race.keep(n_explored)
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING)
     race.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
     race.keep(_N_CONTEST)
     race.reflect(_mean_patch_axis(sample))
     race.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
+    for _ in range(_KICK_ROUNDS):
+        if race.is_settled() or n_explored < _N_KICKED + _N_KICKS:
+            break
+        race.keep(_N_KICKED)
+        race.kick(rng.standard_normal((objective.patch_dim, _N_KICKS)))
+        race.advance(sample, explorer, replace(stopping, max_iter=_KICK_STEPS))
     race.keep(_N_POLISH)
     polisher = LevenbergMarquardt()
     race.advance(objective, polisher, replace(stopping, max_iter=max_polish))
@@ -164,16 +187,28 @@ class _Race:
         self.histories.append(self._per_restart(order, restarts))
 
     def keep(self, n_candidates):
-        """Drop all but the best; before any solver has run, all but the first."""
+        """Drop all but the best distinct ones; before any solver ran, all but the first.
+
+        Many starts end in the same minimum, and would crowd out the others.
+        """
         if self.result is None:
             best = np.arange(min(n_candidates, len(self.signs)))
         else:
-            best = np.sort(self._ranking()[:n_candidates])
+            best = np.sort(self._distinct(n_candidates))
         self.candidates = self.candidates.take(best)
 
     def reflect(self, axis):
         """Double the candidates by their reflections."""
         self.candidates = self.candidates.with_reflections(axis)
+
+    def kick(self, directions):
+        """Share kicks along directions (p, n) out among the candidates."""
+        n_each = directions.shape[1] // len(self.candidates.signs)
+        self.candidates = self.candidates.with_kicks(directions[:, :n_each])
+
+    def is_settled(self):
+        """Whether a candidate fits to rounding, so that none can be better."""
+        return self.result.score.min() <= self.floor
 
     def finish(self, objective):
         """The winner, and the loss of every restart on all samples."""
@@ -203,6 +238,19 @@ class _Race:
         score = np.maximum(self.result.score, self.floor)
         score[score <= score.min() * (1 + _TIE)] = score.min()
         return np.argsort(score, kind="stable")
+
+    def _distinct(self, n_candidates):
+        """Columns of the best filters that are not all but equal to a better one."""
+        W, signs = self.candidates.W, self.candidates.signs
+        kept = []
+        for column in self._ranking():
+            if len(kept) == n_candidates:
+                break
+            steps = np.linalg.norm(W[:, kept] - W[:, [column]], axis=0)
+            near = steps <= _SAME_FILTER * np.linalg.norm(W[:, column])
+            if not np.any(near & (signs[kept] == signs[column])):
+                kept.append(column)
+        return np.array(kept)
 
     def _per_restart(self, order, restarts):
         history = {}

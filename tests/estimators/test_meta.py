@@ -1,0 +1,226 @@
+"""Within scikit-learn's other tools: searches, pipelines, ensembles, data frames."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor, StackingRegressor
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
+
+
+@pytest.fixture
+def problem(digits):
+    return digits.take(150)
+
+
+@pytest.fixture
+def pipeline():
+    return make_pipeline(
+        ConvPatchExtractor(3, input_shape=(8, 8)),
+        ConvReLUFilterRegressor(n_init=4, random_state=0),
+    )
+
+
+def test_search_in_processes_finds_the_window(problem, pipeline):
+    search = GridSearchCV(
+        pipeline,
+        {
+            "convpatchextractor__kernel_size": [1, 3, (2, 5)],
+            "convrelufilterregressor__alpha": [0.0, 10.0],
+        },
+        cv=3,
+        n_jobs=2,
+        error_score="raise",
+    )
+    search.fit(problem.X, problem.y)
+    assert search.best_params_["convpatchextractor__kernel_size"] == 3
+    assert search.best_params_["convrelufilterregressor__alpha"] == 0
+    best = search.best_estimator_[-1]
+    np.testing.assert_allclose(best.filter_, problem.teacher, atol=1e-8)
+    assert search.score(problem.X, problem.y) == pytest.approx(1)
+
+
+def test_flat_rows_need_no_extractor(problem, make_model):
+    search = GridSearchCV(
+        make_model(n_init=4), {"kernel_size": [2, 3], "padding": [0, 1]}, cv=3
+    )
+    search.fit(problem.X, problem.y)
+    assert search.best_params_ == {"kernel_size": 3, "padding": 0}
+
+
+@pytest.mark.parametrize("form", ["X", "patches", "windows"])
+def test_cross_validation_takes_every_form(form, problem, make_model, make_patch_model):
+    model = make_model() if form == "X" else make_patch_model()
+    prediction = cross_val_predict(model, getattr(problem, form), problem.y, cv=3)
+    np.testing.assert_allclose(prediction, problem.y, rtol=1e-6)
+
+
+def test_pipeline_equals_the_regressor_alone(problem, pipeline, make_model):
+    model = make_model(n_init=4).fit(problem.X, problem.y)
+    pipeline.fit(problem.X, problem.y)
+    np.testing.assert_allclose(pipeline[-1].coef_, model.coef_, rtol=1e-9)
+    np.testing.assert_allclose(pipeline.predict(problem.X), model.predict(problem.X))
+    scaled = make_pipeline(MinMaxScaler(), make_model()).fit(problem.X, problem.y)
+    assert np.isfinite(scaled.predict(problem.X)).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "cross_val_predict"])
+def test_flat_patches_suit_other_estimators(method, problem):
+    pipeline = make_pipeline(
+        ConvPatchExtractor(3, input_shape=(8, 8), stride=3, flatten=True), Ridge()
+    )
+    if method == "fit":
+        prediction = pipeline.fit(problem.X, problem.y).predict(problem.X)
+    else:
+        prediction = cross_val_predict(pipeline, problem.X, problem.y)
+    assert prediction.shape == problem.y.shape
+
+
+def test_ensembles_are_made_of_it(problem, make_model):
+    stack = StackingRegressor(
+        [("two", make_model(kernel_size=2, n_init=4)), ("three", make_model(n_init=4))],
+        final_estimator=Ridge(alpha=1e-6),
+        cv=3,
+    ).fit(problem.X, problem.y)
+    assert stack.score(problem.X, problem.y) > 0.999
+    bagging = BaggingRegressor(
+        make_model(n_init=4), n_estimators=3, max_samples=0.8, random_state=0
+    ).fit(problem.X, problem.y, sample_weight=np.ones(150))
+    assert bagging.score(problem.X, problem.y) > 0.999
+
+
+def test_targets_may_be_transformed(problem, make_model):
+    model = TransformedTargetRegressor(
+        make_model(), func=np.log, inverse_func=np.exp, check_inverse=False
+    ).fit(problem.X, np.exp(problem.y))
+    np.testing.assert_allclose(model.predict(problem.X), np.exp(problem.y))
+
+
+def test_importance_of_pixels_is_told(problem, make_model):
+    model = make_model(n_init=4).fit(problem.X, problem.y)
+    result = permutation_importance(
+        model, problem.X, problem.y, n_repeats=1, random_state=0
+    )
+    # The first column of the images is blank.
+    np.testing.assert_allclose(result.importances_mean[::8], 0, atol=1e-3)
+    assert result.importances_mean.max() > 0.01
+
+
+def test_parameters_are_set_through_a_pipeline(pipeline):
+    params = {"convrelufilterregressor__n_init": 2, "convpatchextractor__stride": (2, 1)}
+    copied = clone(pipeline.set_params(**params))
+    for name, value in params.items():
+        assert copied.get_params()[name] == value
+
+
+def test_weights_are_routed_to_the_regressor(problem, pipeline):
+    weights = np.where(np.arange(150) % 3 > 0, 1.0, 0.0)
+    y = np.where(weights > 0, problem.y, -50.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline[-1].set_fit_request(sample_weight=True)
+        pipeline[-1].set_score_request(sample_weight=True)
+        search = GridSearchCV(
+            pipeline, {"convrelufilterregressor__alpha": [0.0, 10.0]}, cv=3
+        )
+        search.fit(problem.X, y, sample_weight=weights)
+        assert search.best_score_ == pytest.approx(1)
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            make_pipeline(ConvReLUFilterRegressor()).fit(
+                problem.X, y, sample_weight=weights
+            )
+    best = search.best_estimator_[-1]
+    np.testing.assert_allclose(best.filter_, problem.teacher, atol=1e-8)
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_data_frames_name_the_features(library, problem, make_model):
+    names = [f"pixel{i}" for i in range(64)]
+    frame = library.DataFrame(dict(zip(names, problem.X.T, strict=True)))
+    y = library.Series(problem.y)
+    model = make_model().fit(frame, y)
+    assert model.feature_names_in_.tolist() == names
+    expected = make_model().fit(problem.X, problem.y)
+    np.testing.assert_array_equal(model.coef_, expected.coef_)
+    np.testing.assert_array_equal(model.predict(frame), expected.predict(problem.X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame[names[::-1]])
+    renamed = library.DataFrame(dict(zip(["x", *names[1:]], problem.X.T, strict=True)))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(renamed)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        model.predict(problem.X)
+
+
+def test_flat_patches_come_as_a_data_frame(problem):
+    extractor = ConvPatchExtractor(3, input_shape=(8, 8), stride=5, flatten=True)
+    frame = pd.DataFrame(problem.X, index=np.arange(150) + 7).add_prefix("pixel")
+    rows = extractor.set_output(transform="pandas").fit_transform(frame)
+    assert rows.columns[:2].tolist() == ["patch0_0", "patch0_1"]
+    assert rows.shape == (150, 4 * 9)
+    np.testing.assert_array_equal(rows.index, frame.index)
+
+
+@pytest.mark.parametrize("transform", ["pandas", "polars"])
+def test_global_output_of_data_frames_leaves_patches_alone(transform, problem, pipeline):
+    expected = pipeline.fit(problem.X, problem.y).predict(problem.X)
+    with sklearn.config_context(transform_output=transform):
+        patches = pipeline[0].fit_transform(problem.X)
+        assert isinstance(patches, np.ndarray)
+        prediction = pipeline.fit(problem.X, problem.y).predict(problem.X)
+    np.testing.assert_array_equal(prediction, expected)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_estimators_are_shown_in_notebooks(fitted, problem, pipeline):
+    if fitted:
+        pipeline.fit(problem.X, problem.y)
+    html = pipeline._repr_html_()
+    assert "ConvPatchExtractor" in html
+    assert "ConvReLUFilterRegressor" in html
+
+
+@pytest.mark.parametrize("form", ["X", "patches", "windows"])
+def test_memory_maps_of_joblib_are_fitted(form, problem, make_model, make_patch_model):
+    model = make_model(n_init=4) if form == "X" else make_patch_model(n_init=4)
+    X = getattr(problem, form)
+    # Every array goes to the processes as a read-only memory map.
+    fitted = Parallel(n_jobs=2, max_nbytes=1)(
+        delayed(model.fit)(X, problem.y, np.ones(150)) for _ in range(2)
+    )
+    model.fit(X, problem.y, np.ones(150))
+    for other in fitted:
+        np.testing.assert_allclose(other.coef_, model.coef_, rtol=1e-9)
+        np.testing.assert_allclose(other.predict(X), model.predict(X), rtol=1e-12)
+
+
+def test_fits_in_threads_do_not_meet(noise, make_model):
+    models = [make_model(random_state=seed, n_init=4) for seed in range(8)]
+    expected = [clone(model).fit(noise.X, noise.y) for model in models]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda model: model.fit(noise.X, noise.y), models))
+    for model, alone in zip(models, expected, strict=True):
+        np.testing.assert_array_equal(model.coef_, alone.coef_)
+        np.testing.assert_array_equal(model.restart_losses_, alone.restart_losses_)
+
+
+def test_one_model_predicts_in_many_threads(noise, make_model):
+    model = make_model(n_init=4).fit(noise.X, noise.y)
+    parts = [noise.X[start::8] for start in range(8)]
+    expected = [model.predict(part) for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for got, alone in zip(pool.map(model.predict, parts), expected, strict=True):
+                np.testing.assert_array_equal(got, alone)
