@@ -146,7 +146,7 @@ def check_targets(estimator, y):
             "target y is None."
         )
     refuse_lazy_and_masked(y, "y")
-    if np.asarray(y).dtype.kind in "US":
+    if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
     y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
     return column_or_1d(y, warn=True)
@@ -191,6 +191,22 @@ def _as_array_if_nested(X):
     return X
 
 
+def _holds_strings(y):
+    y = np.asarray(y)
+    if y.dtype.kind == "O":
+        return any(isinstance(target, str | bytes) for target in y.ravel())
+    return y.dtype.kind in "USTV"
+
+
+def _without_gaps(samples, geometry):
+    """Samples with 0 for what lies between the patches, if that is not finite."""
+    shown = np.zeros(samples.shape[1], dtype=bool)
+    shown[(geometry.layout.base[:, np.newaxis] + geometry.layout.tap).ravel()] = True
+    if samples.dtype.kind != "f" or np.isfinite(samples[:, ~shown]).all():
+        return samples
+    return np.where(shown, samples, samples.dtype.type(0))
+
+
 def _check_patches(estimator, X, reset):
     refuse_lazy_and_masked(X, "X")
     if issparse(X):
@@ -201,10 +217,11 @@ def _check_patches(estimator, X, reset):
             "one are needed."
         )
     samples, geometry = flatten_windows(np.asarray(X))
-    samples = check_array(samples, dtype=_DTYPES, input_name="X")
+    samples = check_array(_without_gaps(samples, geometry), dtype=_DTYPES, input_name="X")
     patch_dim = geometry.layout.patch_dim
     if reset:
         estimator.n_features_in_ = patch_dim
+        vars(estimator).pop("feature_names_in_", None)
     elif patch_dim != estimator.n_features_in_:
         raise ValueError(
             f"X has patches of length patch_dim={patch_dim} (shape {X.shape}), but "

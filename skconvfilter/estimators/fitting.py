@@ -1,5 +1,6 @@
 """From checked data and settings to the starts, the solver and the search."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from skconvfilter.estimators.outcome import FitOutcome
-from skconvfilter.estimators.parameters import is_option
+from skconvfilter.estimators.parameters import check_filters, is_option
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.initializers.ball import ball_starts
 from skconvfilter.model.objective import FilterObjective
@@ -21,6 +22,9 @@ from skconvfilter.solvers.sgd import SGD
 # Learning rates relative to 1 / largest curvature. With mini-batches of 16, three times
 # that and more kills filters on images.
 _CONSTANT_RATE, _FIRST_RATE, _SECOND_RATE = 1.0, 1.0, 1.5
+
+# Entries of a start beyond which its loss on samples within range could overflow.
+_LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}
 
 # Squared errors, relative to the targets' variance, that rounding alone leaves.
 _ROUNDING_UNITS = 64
@@ -138,23 +142,49 @@ def draw_starts(objective, settings, seeds, scaling, previous=None):
     """The starts that the settings ask for, or the filter to go on from."""
     if previous is not None:
         coef, sign = previous
-        W = scaling.inner_filters(np.asarray(coef, dtype=np.float64))[:, np.newaxis]
-        return Candidates(W, np.array([sign], dtype=float), np.arange(1))
-    if not is_option(settings.init, "ball"):
+        W = scaling.inner_filters(coef)[:, np.newaxis]
+        signs = np.array([chosen_sign(settings, sign)])
+    elif not is_option(settings.init, "ball"):
         filters = _given_filters(settings, seeds, objective.patch_dim)
         W = scaling.inner_filters(filters.T)
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
-        signs = _drawn_signs(settings.output_sign, settings.n_init)
-        radius = _inner_radius(settings, scaling)
-        W = ball_starts(objective, seeds.starts, signs, radius)
-    return Candidates(W, signs, np.arange(len(signs)))
+        W, signs = _ball(objective, settings, seeds, scaling)
+    if scaling.target_scale == 0:
+        # Constant targets: the filter 0 is exact, and no other is better.
+        W = np.zeros_like(W)
+    return Candidates(_within_range(objective, W), signs, np.arange(len(signs)))
+
+
+def chosen_sign(settings, present):
+    """The sign that the settings ask for, else the present one."""
+    return float(present if settings.output_sign == "auto" else settings.output_sign)
+
+
+def _within_range(objective, W):
+    """Starts so long that their losses would be infinite, shortened."""
+    longest = _LONGEST_START[objective.samples.dtype]
+    with np.errstate(over="ignore"):
+        return np.clip(W, -longest, longest)
 
 
 def _inner_radius(settings, scaling):
     if isinstance(settings.init_radius, str):
         return settings.init_radius
     return float(scaling.inner_filters(np.float64(settings.init_radius)))
+
+
+def _ball(objective, settings, seeds, scaling):
+    radius = _inner_radius(settings, scaling)
+    if settings.output_sign == "auto" and settings.n_init == 1:
+        # The one start is drawn for both signs, and the sign that fits better has it.
+        streams = [*seeds.starts, deepcopy(seeds.starts[0])]
+        signs = np.array([1.0, -1.0])
+        W = ball_starts(objective, streams, signs, radius)
+        better = np.argmin(objective.value(W, signs).loss)
+        return W[:, [better]], signs[[better]]
+    signs = _drawn_signs(settings.output_sign, settings.n_init)
+    return ball_starts(objective, seeds.starts, signs, radius), signs
 
 
 def _drawn_signs(output_sign, n_init):
@@ -165,18 +195,16 @@ def _drawn_signs(output_sign, n_init):
 
 def _given_filters(settings, seeds, patch_dim):
     """The user's starts, shape (n_init, patch_dim)."""
-    init = settings.init
-    if callable(init):
-        init = init(settings.n_init, patch_dim, seeds.init)
-    filters = np.atleast_2d(np.asarray(init, dtype=np.float64))
-    if filters.ndim != 2 or filters.shape[1] != patch_dim:
+    if callable(settings.init):
+        init = check_filters(settings.init(settings.n_init, patch_dim, seeds.init))
+    else:
+        init = settings.init
+    if init.shape[1] != patch_dim:
         raise ValueError(
-            f"init has shape {np.shape(init)}, expected ({patch_dim},) or "
-            f"(n_init, {patch_dim}): filters of the length of a patch."
+            f"init holds filters of length {init.shape[1]}, but a patch has length "
+            f"patch_dim={patch_dim}."
         )
-    if not np.isfinite(filters).all():
-        raise ValueError("init contains NaN or infinity.")
-    return filters
+    return init
 
 
 def _given_or_fitting_signs(objective, W, output_sign):
@@ -199,10 +227,12 @@ def _solver(objective, starts, settings, seeds, scaling):
 def _schedule(objective, starts, settings, scaling):
     rule = settings.learning_rate
     if callable(rule):
-        return lambda step, losses: scaling.rate(
-            _checked_rate(rule(step, scaling.losses(losses)))
-        )
-    curvature = largest_curvature(objective, starts.W, starts.signs)
+
+        def schedule(step, losses):
+            return scaling.rate(_checked_rate(rule(step, scaling.losses(losses)), losses))
+
+        return schedule
+    curvature = largest_curvature(objective, starts.W, starts.signs, settings.batch_size)
 
     def rate(setting, automatic):
         if setting == "auto":
@@ -216,8 +246,15 @@ def _schedule(objective, starts, settings, scaling):
     return TwoStage(first, second, settings.switch)
 
 
-def _checked_rate(rate):
-    rate = np.asarray(rate, dtype=float)
+def _checked_rate(rate, losses):
+    shape = losses.shape[1:]
+    try:
+        rate = np.broadcast_to(np.asarray(rate, dtype=np.float64), shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"learning_rate returned {rate!r}; it must return a number, or an array of "
+            f"shape {shape}, one number for each restart that runs."
+        ) from error
     if not (np.isfinite(rate).all() and (rate > 0).all()):
         raise ValueError(f"learning_rate returned {rate}, which is not positive.")
     return rate

@@ -57,7 +57,8 @@ def filter_attributes(dataset, coef, sign, intercept):
     """
     with np.errstate(over="ignore"):
         coef = np.asarray(coef).astype(dataset.samples.dtype)
-    if not (np.isfinite(coef).all() and np.isfinite(intercept)):
+        finite = np.isfinite(coef).all() and np.isfinite(coef.dtype.type(intercept))
+    if not finite:
         raise ValueError(
             f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "
             "are too small beside those of y, or either is too large. Rescale them."
@@ -73,8 +74,8 @@ def filter_attributes(dataset, coef, sign, intercept):
 def _history(dataset, outcome):
     result, scaling, alpha, held_out_power = outcome
     raw = result.history
-    squares = 2 * raw["loss"] - alpha * np.sum(raw["filters"] ** 2, axis=-1)
     with np.errstate(over="ignore", invalid="ignore"):
+        squares = 2 * raw["loss"] - alpha * np.sum(raw["filters"] ** 2, axis=-1)
         history = {
             "iteration": np.arange(len(raw["loss"])),
             "loss": scaling.losses(raw["loss"]),
@@ -91,13 +92,11 @@ def _history(dataset, outcome):
 
 def _relative(squares, dataset, scaling):
     """Mean squared errors over the squared mean of the targets, infinite if that is 0."""
-    mean = np.average(dataset.targets, weights=dataset.weights)
-    with np.errstate(divide="ignore", over="ignore"):
-        ratio = np.divide(scaling.target_scale, abs(mean))
     if scaling.target_scale == 0:
-        ratio = 0.0
-    with np.errstate(invalid="ignore", over="ignore"):
-        return squares * ratio**2
+        return np.zeros_like(squares)
+    mean = np.average(dataset.targets, weights=dataset.weights)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return squares * np.divide(scaling.target_scale, abs(mean)) ** 2
 
 
 def _angles(filters, w):
@@ -109,8 +108,13 @@ def _angles(filters, w):
 
 def _validation_attributes(outcome, ran):
     result, power = outcome.result, outcome.held_out_power
-    scores = result.history["score"][ran, result.best_restart]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = 1 - scores / power
-        best = 1 - result.score / power
-    return {"validation_scores_": r2, "best_validation_score_": float(best)}
+    scores = _r2(result.history["score"][ran, result.best_restart], power)
+    best = _r2(np.array([result.score]), power)[0]
+    return {"validation_scores_": scores, "best_validation_score_": float(best)}
+
+
+def _r2(losses, power):
+    """R^2; of constant targets 1 where they are met and 0 elsewhere, as r2_score has it."""
+    if power == 0:
+        return np.where(losses == 0, 1.0, 0.0)
+    return 1 - losses / power

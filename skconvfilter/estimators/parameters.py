@@ -35,10 +35,32 @@ def check_boolean(name, value):
 def check_option(name, value, options):
     """Return `value` if it is one of the options."""
     for option in options:
-        if isinstance(value, type(option)) and value == option:
+        if isinstance(option, str) and is_option(value, option):
+            return option
+        if isinstance(value, Integral) and not isinstance(value, bool) and value == option:
             return option
     listed = ", ".join(repr(option) for option in options)
     raise ValueError(f"{name} must be one of {listed}, got {value!r}.")
+
+
+def check_filters(init):
+    """Return starts as float64 filters of shape (n_init, patch_dim)."""
+    expected = (
+        "init must be 'ball', a callable, or filters of shape (patch_dim,) or "
+        "(n_init, patch_dim)"
+    )
+    try:
+        filters = np.asarray(init)
+        if filters.dtype.kind not in "fiu":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(f"{expected}; got {init!r}, which holds no real numbers.") from None
+    filters = np.atleast_2d(filters).astype(np.float64)
+    if filters.ndim != 2 or filters.size == 0:
+        raise ValueError(f"{expected}; got shape {np.shape(init)}.")
+    if not np.isfinite(filters).all():
+        raise ValueError("init contains NaN or infinity.")
+    return filters
 
 
 def is_option(value, option):

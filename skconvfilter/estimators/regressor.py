@@ -162,7 +162,7 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
     best_validation_score_ : float
         The highest of them.
     n_samples_seen_ : int
-        Samples of positive weight that the filter was learned from.
+        Samples of positive weight in `X`; with `partial_fit`, in all of its calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
     feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -7,6 +7,7 @@ import numpy as np
 # Beyond these exponents squares, or the filters that answer them, leave the range of the
 # dtype. Only then are the samples copied; a power of two keeps their digits.
 _SAFE_EXPONENT = {np.dtype(np.float64): 160, np.dtype(np.float32): 40}
+_HUGE = 1e200
 
 
 class Scaling(NamedTuple):
@@ -46,25 +47,27 @@ class Scaling(NamedTuple):
 
     def penalty(self, alpha):
         """L2 penalty in the units of the fit."""
-        return float(np.ldexp(alpha, -2 * self.sample_exponent))
+        # A penalty beyond all bounds makes the filter 0 as well as an infinite one.
+        return float(min(_shift(alpha, -2 * self.sample_exponent), _HUGE))
 
     def rate(self, rate):
         """Learning rate in the units of the fit."""
-        return np.ldexp(rate, 2 * self.sample_exponent)
+        return _shift(rate, 2 * self.sample_exponent)
 
     def outer_rate(self, rate):
         """Learning rate in the units of the user."""
-        return np.ldexp(rate, -2 * self.sample_exponent)
+        return _shift(rate, -2 * self.sample_exponent)
 
     def inner_filters(self, filters):
         """Filters in the units of the fit, 0 for constant targets."""
         if self.target_scale == 0:
             return np.zeros_like(filters)
-        return np.ldexp(filters / self.target_scale, self.sample_exponent)
+        with np.errstate(over="ignore"):
+            return _shift(filters / self.target_scale, self.sample_exponent)
 
     def filters(self, filters):
         """Filters in the units of the user."""
-        return np.ldexp(filters * self.target_scale, -self.sample_exponent)
+        return _shift(filters, -self.sample_exponent, self.target_scale)
 
     def intercept(self, intercept):
         """Intercept in the units of the user."""
@@ -72,8 +75,15 @@ class Scaling(NamedTuple):
 
     def losses(self, losses):
         """Losses in the units of the user."""
-        return losses * self.target_scale**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            return losses * np.square(np.float64(self.target_scale))
 
     def gradients(self, gradients):
         """Gradients in the units of the user."""
-        return np.ldexp(gradients * self.target_scale, self.sample_exponent)
+        return _shift(gradients, self.sample_exponent, self.target_scale)
+
+
+def _shift(numbers, exponent, factor=1.0):
+    """Multiply by 2**exponent and a factor; infinite beyond the range of numbers."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(numbers, exponent) * factor

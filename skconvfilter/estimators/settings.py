@@ -7,6 +7,7 @@ import numpy as np
 
 from skconvfilter.estimators.parameters import (
     check_boolean,
+    check_filters,
     check_integer,
     check_option,
     check_real,
@@ -110,12 +111,11 @@ def _check_max_iter(max_iter, solver, polish):
 def _check_init(init):
     if is_option(init, "ball") or callable(init):
         return init
-    if isinstance(init, str) or np.ndim(init) not in (1, 2):
+    if isinstance(init, str):
         raise ValueError(
-            "init must be 'ball', a callable, or an array of shape (patch_dim,) or "
-            f"(n_init, patch_dim), got {init!r}."
+            f"init must be 'ball', a callable, or an array of filters, got {init!r}."
         )
-    return np.asarray(init, dtype=np.float64)
+    return check_filters(init)
 
 
 def _check_radius(radius):

@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from skconvfilter.estimators.fitting import draw_starts, make_objective
+from skconvfilter.estimators.fitting import (
+    chosen_sign,
+    draw_starts,
+    make_objective,
+)
 from skconvfilter.estimators.outcome import filter_attributes
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.solvers.recursive import (
@@ -14,6 +18,8 @@ from skconvfilter.solvers.recursive import (
 
 # A stream stays in the units of the user: they cannot be known from its first block.
 _USER_UNITS = Scaling(sample_exponent=0, target_shift=0.0, target_scale=1.0)
+# Beyond these sizes the squares of targets leave the range of numbers.
+_SMALLEST, _LARGEST = 1e-100, 1e100
 
 
 def continue_stream(estimator, dataset, settings, seeds):
@@ -29,16 +35,18 @@ def continue_stream(estimator, dataset, settings, seeds):
     Raises
     ------
     ValueError
-        For samples whose squares leave the range of numbers.
+        For numbers whose squares leave the range of their dtype.
     """
-    if Scaling.of(dataset.samples, dataset.targets, None, centre=False).sample_exponent:
-        raise ValueError("X is too large or too small for partial_fit: rescale it.")
+    _check_range(dataset)
+    weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
+    state = _present_state(estimator, dataset, settings, seeds)
+    unit = state.weight_unit or weights.mean()
     state = update_stream(
-        _present_state(estimator, dataset, settings, seeds),
+        state._replace(weight_unit=unit),
         dataset.samples,
         dataset.geometry,
         dataset.targets,
-        np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights,
+        weights / unit,
         alpha=settings.alpha,
         fit_intercept=settings.fit_intercept,
     )
@@ -54,15 +62,35 @@ def continue_stream(estimator, dataset, settings, seeds):
     return learnt, state._asdict()
 
 
+def _check_range(dataset):
+    if Scaling.of(dataset.samples, dataset.targets, None, centre=False).sample_exponent:
+        raise ValueError("X is too large or too small for partial_fit: rescale it.")
+    largest = np.abs(dataset.targets).max()
+    if largest > 0 and not _SMALLEST < largest < _LARGEST:
+        raise ValueError("y is too large or too small for partial_fit: rescale it.")
+
+
 def _present_state(estimator, dataset, settings, seeds):
+    """The stream so far; else the fitted filter; else new starts."""
     if hasattr(estimator, "_stream"):
-        return StreamState(**estimator._stream)
-    if hasattr(estimator, "coef_"):
+        state = StreamState(**estimator._stream)
+        if _goes_on(state, settings):
+            return state
+    if np.any(getattr(estimator, "coef_", 0)):
         W = np.asarray(estimator.coef_, dtype=np.float64)[:, np.newaxis]
-        signs = np.array([float(estimator.sign_)])
-        state = start_stream(W, signs, estimator.intercept_)
+        sign = chosen_sign(settings, estimator.sign_)
+        intercept = estimator.intercept_ if settings.fit_intercept else 0.0
+        state = start_stream(W, np.array([sign]), np.array([intercept]))
         n_fitted = estimator.n_samples_seen_
         return trust_start(state, dataset.samples, dataset.geometry, n_fitted)
     objective = make_objective(dataset, settings, _USER_UNITS)
     starts = draw_starts(objective, settings, seeds, _USER_UNITS)
-    return start_stream(starts.W, starts.signs)
+    intercepts = objective.value(starts.W, starts.signs).intercept
+    return start_stream(starts.W, starts.signs, intercepts)
+
+
+def _goes_on(state, settings):
+    """Whether the stream was begun with the sign and the intercept now asked for."""
+    had_intercept = bool(np.any(state.moments[:, -1, -1]))
+    has_sign = settings.output_sign == "auto" or np.all(state.signs == settings.output_sign)
+    return has_sign and had_intercept == settings.fit_intercept

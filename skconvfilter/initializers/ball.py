@@ -4,20 +4,22 @@ import numpy as np
 
 # Draws after which a start that activates no sample is taken as it is.
 _MAX_DRAWS = 20
+# Values that differ by less than this many rounding units do not vary.
+_ROUNDING = 16
 
 
 def ball_starts(objective, generators, signs, radius="auto"):
-    r"""One start per generator, uniform in direction.
+    r"""One start per generator.
 
     With a number for `radius` the starts are uniform in the ball of that radius, as
     Theorem 3.4 of [1]_ asks. The theorem's radius is relative to the norm of the teacher,
-    which nobody knows; ``"theory"`` puts :func:`estimate_teacher_norm` in its place, and
-    ``"auto"`` gives each direction the length that fits the targets best, which needs no
-    teacher and was never worse in recovery.
+    which nobody knows; ``"theory"`` puts :func:`estimate_teacher_norm` in its place. With
+    ``"auto"`` a direction is uniform on the sphere, turned round if only its opposite fits
+    the targets with a positive length, and gets the length that fits them best: that needs
+    no norm, and was never worse in recovery.
 
     A start that activates no sample has zero gradient, so it is turned round and, if that
-    is dead too, drawn again. A start that fits better turned round than as drawn when the
-    targets ask for a negative length is turned round as well.
+    is dead too, drawn again.
 
     Parameters
     ----------
@@ -37,12 +39,13 @@ def ball_starts(objective, generators, signs, radius="auto"):
     .. [1] S. S. Du, J. D. Lee, Y. Tian, "When is a Convolutional Filter Easy to Learn?",
        ICLR 2018, Theorem 3.4 and Corollary 3.1.
     """
-    directions, scale = _live_directions(objective, generators, signs)
+    directions, scale = _live_directions(objective, generators, signs, radius == "auto")
     if radius == "auto":
-        # Where the targets do not vary with a direction, its length decides nothing.
+        # Where no length fits better than another, the start must only be alive.
         return directions * np.where(scale == 0, 1.0, np.abs(scale))
     if radius == "theory":
-        radius = theory_radius(objective.patch_dim) * estimate_teacher_norm(scale)
+        norm = estimate_teacher_norm(objective, directions)
+        radius = theory_radius(objective.patch_dim) * norm
     shrink = [rng.uniform() ** (1 / objective.patch_dim) for rng in generators]
     return directions * (radius * np.array(shrink))
 
@@ -52,16 +55,36 @@ def theory_radius(patch_dim):
     return 1 / np.sqrt(2 * np.pi * patch_dim)
 
 
-def estimate_teacher_norm(scale):
-    """Norm of the teacher, from the factors that fit unit directions to the targets.
+def estimate_teacher_norm(objective, directions):
+    """Norm of the teacher, from the power of the targets and of unit directions' values.
 
-    The median over directions: right within a few per cent on Gaussian patches, and
-    within a factor of four either way on images.
+    Both powers are about the means where there is an intercept. Gaussian patches give
+    every direction the same power, and the estimate is right up to the noise of a sample;
+    on images it is right within a factor of two or so.
+
+    Parameters
+    ----------
+    objective : FilterObjective
+    directions : ndarray of shape (patch_dim, R)
+        Unit vectors.
+
+    Returns
+    -------
+    norm : float
+        0.0 where no direction's values vary.
     """
-    return float(np.median(np.abs(scale)))
+    values = objective.predict(directions, np.ones(directions.shape[1]))
+    columns = np.column_stack([values, objective.targets])
+    weights = objective.sample_weight
+    rounding = _ROUNDING * objective.precision * np.abs(values).max()
+    if objective.fit_intercept:
+        columns = columns - np.average(columns, axis=0, weights=weights)
+    *powers, target_power = np.average(columns**2, axis=0, weights=weights)
+    power = np.median(powers)
+    return float(np.sqrt(target_power / power)) if power > rounding**2 else 0.0
 
 
-def _live_directions(objective, generators, signs):
+def _live_directions(objective, generators, signs, turn_to_fit):
     directions = np.empty((objective.patch_dim, len(generators)))
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
@@ -70,7 +93,9 @@ def _live_directions(objective, generators, signs):
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, turned = np.split(fits, 2)
-        turn = (as_drawn <= 0) & ((turned > 0) | (as_drawn == 0))
+        turn = as_drawn == 0
+        if turn_to_fit:
+            turn |= (as_drawn < 0) & (turned > 0)
         directions[:, wanted] = np.where(turn, -drawn, drawn)
         scale[wanted] = np.where(turn, turned, as_drawn)
         wanted = wanted[scale[wanted] == 0]

@@ -188,7 +188,9 @@ class FilterObjective:
 
     def _evaluate(self, W, signs, order):
         def block_moments(rows):
-            return self._block_moments(rows, W, signs, order)
+            # Diverging filters overflow; here, because threads have a state of their own.
+            with np.errstate(over="ignore", invalid="ignore"):
+                return self._block_moments(rows, W, signs, order)
 
         total, *rest = self.map_blocks(block_moments, self._blocks())
         for moments in rest:

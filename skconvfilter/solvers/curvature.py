@@ -2,29 +2,55 @@
 
 import numpy as np
 
+# Rows, and elements of matrices held at a time: enough for a step size.
+_MAX_ROWS, _GROUP_ELEMENTS = 1000, 2**20
 
-def largest_curvature(objective, W, signs):
-    """Largest eigenvalue of the Gauss-Newton matrices at some filters.
 
-    The matrix of the mean patches, which is that of a filter active on every patch, is
-    taken in, because the few filters at hand may all be active on few.
+def largest_curvature(objective, W, signs, batch_size):
+    """Curvature that gradient steps on batches of this size meet in the mean.
+
+    The largest eigenvalue of the Gauss-Newton matrices at some filters and, for batches
+    smaller than the data, the spread of the batches' own matrices: with Gaussian features
+    of covariance H, steps on batches of B samples are stable in the mean square as they
+    are on a curvature of ``lambda + (lambda + trace H) / B``, lambda the largest eigenvalue
+    of H. The matrix of the mean patches, which is that of a filter active on every patch,
+    is taken in, because the few filters at hand may all be active on few.
 
     Parameters
     ----------
     objective : FilterObjective
+        Where it has many rows, evenly spaced ones stand for all.
     W, signs : ndarray of shape (p, R) and (R,)
+    batch_size : int
 
     Returns
     -------
     curvature : float
         0.0 where nothing varies.
     """
-    matrices = objective.gauss_newton(W, signs).gauss_newton
+    batches = objective.n_samples > batch_size
+    if objective.n_samples > _MAX_ROWS:
+        rows = np.linspace(0, objective.n_samples - 1, _MAX_ROWS).astype(int)
+        objective = objective.subset(rows)
+    curvature = 0.0
+    for matrices in _matrices(objective, W, signs):
+        largest = np.linalg.eigvalsh(matrices)[:, -1]
+        if batches:
+            largest = (
+                largest + (largest + np.trace(matrices, axis1=1, axis2=2)) / batch_size
+            )
+        curvature = max(curvature, float(largest.max()))
+    return curvature
+
+
+def _matrices(objective, W, signs):
+    size = max(1, _GROUP_ELEMENTS // len(W) ** 2)
+    for start in range(0, len(signs), size):
+        group = slice(start, start + size)
+        yield objective.gauss_newton(W[:, group], signs[group]).gauss_newton
     mean_patches = objective.mean_patches()
-    weights = objective.sample_weight
+    weights = objective.sample_weight / objective.sample_weight.sum()
     if objective.fit_intercept:
-        mean_patches = mean_patches - np.average(mean_patches, axis=0, weights=weights)
-    weighted = mean_patches * (weights / weights.sum())[:, np.newaxis]
-    all_active = mean_patches.T @ weighted + objective.alpha * np.eye(len(W))
-    largest = np.linalg.eigvalsh(np.concatenate([matrices, all_active[np.newaxis]]))
-    return max(float(largest[:, -1].max()), 0.0)
+        mean_patches = mean_patches - weights @ mean_patches
+    all_active = mean_patches.T @ (mean_patches * weights[:, np.newaxis])
+    yield (all_active + objective.alpha * np.eye(len(W)))[np.newaxis]

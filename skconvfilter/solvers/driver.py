@@ -7,13 +7,16 @@ import numpy as np
 
 from skconvfilter.model.objective import Evaluation
 
+# Noise of mini-batches may lift the loss over its start, but not by this factor.
+_RISE = 10
+
 
 class Status(Enum):
     """Why a restart came to its end, in words for the user."""
 
     CONVERGED = "the loss no longer falls"
     MAX_ITER = "the largest number of iterations was reached"
-    DIVERGED = "the loss became infinite or not a number: the learning rate is too large"
+    DIVERGED = "the loss rose beyond its start: the learning rate is too large"
 
 
 @dataclass
@@ -111,7 +114,7 @@ class _Progress:
         self.W = state.W.copy()
         self.intercept = state.evaluation.intercept.copy()
         self.loss = state.evaluation.loss.copy()
-        self.score = self._scores(state)
+        self.score = np.nan_to_num(self._scores(state), nan=np.inf, posinf=np.inf)
         self.stale = np.zeros(n_filters, dtype=int)
         self.status = [Status.MAX_ITER] * n_filters
         self.ended = np.zeros(n_filters, dtype=bool)
@@ -139,7 +142,10 @@ class _Progress:
         self.W[:, better] = state.W[:, better]
         self._end(~finite, Status.DIVERGED)
         self._end(self.loss <= self.stopping.floor, Status.CONVERGED)
-        self._end(self.stale >= self.stopping.n_iter_no_change, Status.CONVERGED)
+        stale = self.stale >= self.stopping.n_iter_no_change
+        risen = evaluation.loss > _RISE * state.losses[0]
+        self._end(stale & risen, Status.DIVERGED)
+        self._end(stale, Status.CONVERGED)
 
     def result(self, state):
         names = self.records[0]

@@ -21,20 +21,21 @@ class StreamState(NamedTuple):
     answers: np.ndarray  # (R, p + 1), discounted sum of features times targets
     error: np.ndarray  # (R,), discounted sum of squared errors before each update
     weight: float  # discounted sum of weights
+    weight_unit: float  # what the weights are divided by; 0 before any are known
     n_seen: int
 
 
 def start_stream(W, signs, intercept=0.0):
-    """State before any sample."""
+    """State before any sample, from filters (p, R)."""
     patch_dim, n_filters = W.shape
-    theta = np.column_stack([W.T, np.full(n_filters, intercept)])
     return StreamState(
-        theta=theta,
+        theta=np.column_stack([W.T, np.broadcast_to(intercept, n_filters)]),
         signs=signs,
         moments=np.zeros((n_filters, patch_dim + 1, patch_dim + 1)),
         answers=np.zeros((n_filters, patch_dim + 1)),
         error=np.zeros(n_filters),
         weight=0.0,
+        weight_unit=0.0,
         n_seen=0,
     )
 
@@ -100,6 +101,7 @@ def _update(state, samples, geometry, targets, weights, *, alpha, fit_intercept)
         answers=answers,
         error=keep * state.error + weights @ errors**2,
         weight=weight,
+        weight_unit=state.weight_unit,
         n_seen=state.n_seen + len(samples),
     )
 

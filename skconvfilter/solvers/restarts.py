@@ -13,10 +13,10 @@ _EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 600, 8
 _EXPLORE_DAMPING = 1e-2
 _EXPLORE_STEPS, _CONTEST_STEPS, _KICK_STEPS = 6, 14, 12
 _N_CONTEST, _N_POLISH = 8, 3
-_KICK_ROUNDS, _N_KICKED, _N_KICKS, _KICK_LENGTH = 2, 4, 16, 0.5
-# Multiply-adds that a Gauss-Newton pass over all starts may take: where patches are long
-# it bounds how many of them are explored, and with them time and memory.
-_EXPLORE_BUDGET = 8e9
+_KICK_ROUNDS, _N_KICKED, _N_KICKS, _KICK_LENGTH = 2, 4, 16, 1.0
+# Multiply-adds that a Gauss-Newton step of all starts may take: where patches are long it
+# bounds how many of them are explored, and with them time and memory.
+_EXPLORE_BUDGET = 2e9
 # Relative difference of losses that the order of summation can make.
 _TIE = 1e-9
 # Relative distance below which two filters are on their way to the same minimum.
@@ -140,7 +140,7 @@ def explore_and_polish(
     race.keep(n_explored)
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING)
     race.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
-    race.keep(_N_CONTEST)
+    race.keep(min(_N_CONTEST, n_explored))
     race.reflect(_mean_patch_axis(sample))
     race.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
     for _ in range(_KICK_ROUNDS):
@@ -216,11 +216,9 @@ class _Race:
         winner = self._ranking()[0]
         with np.errstate(over="ignore", invalid="ignore"):
             restart_losses = objective.value(self.latest, self.signs).loss
-        first, *rest = self.histories
-        history = {
-            name: np.concatenate([first[name], *(phase[name][1:] for phase in rest)])
-            for name in first
-        }
+        history = self.histories[0]
+        for phase in self.histories[1:]:
+            history = _joined(history, phase)
         return SearchResult(
             w=result.W[:, winner],
             sign=float(result.signs[winner]),
@@ -246,8 +244,9 @@ class _Race:
         for column in self._ranking():
             if len(kept) == n_candidates:
                 break
-            steps = np.linalg.norm(W[:, kept] - W[:, [column]], axis=0)
-            near = steps <= _SAME_FILTER * np.linalg.norm(W[:, column])
+            with np.errstate(over="ignore"):
+                steps = np.linalg.norm(W[:, kept] - W[:, [column]], axis=0)
+                near = steps <= _SAME_FILTER * np.linalg.norm(W[:, column])
             if not np.any(near & (signs[kept] == signs[column])):
                 kept.append(column)
         return np.array(kept)
@@ -262,6 +261,24 @@ class _Race:
         return history
 
 
+def _joined(history, phase):
+    """Histories one after the other.
+
+    A phase begins where its filters were put, be it by a reflection or on other samples:
+    that takes the place of where the last one left them.
+    """
+    history = {name: values.copy() for name, values in history.items()}
+    took_part = phase["stage"][0] != ""
+    for name, values in history.items():
+        if name == "stage":
+            values[-1, took_part & (values[-1] == "")] = "polish"
+        elif name != "learning_rate":
+            values[-1, took_part] = phase[name][0, took_part]
+    return {
+        name: np.concatenate([values, phase[name][1:]]) for name, values in history.items()
+    }
+
+
 def _subsample(objective, rng):
     n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
     if objective.n_samples <= n_rows:
@@ -271,11 +288,13 @@ def _subsample(objective, rng):
 
 
 def _n_explored(objective):
-    work = objective.n_samples * objective.patch_dim**2
+    patch_dim = objective.patch_dim
+    work = objective.n_samples * patch_dim**2 + patch_dim**3 / 3
     return max(2, int(_EXPLORE_BUDGET / work))
 
 
 def _mean_patch_axis(objective):
     """Direction that the mean patches of the samples share most."""
     mean_patches = objective.mean_patches()
-    return np.linalg.eigh(mean_patches.T @ mean_patches)[1][:, -1]
+    weighted = mean_patches * objective.sample_weight[:, np.newaxis]
+    return np.linalg.eigh(mean_patches.T @ weighted)[1][:, -1]

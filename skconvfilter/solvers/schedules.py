@@ -51,8 +51,9 @@ class TwoStage:
         ----------
         step : int
             Number of the update, counted from 0.
-        losses : ndarray of shape (n_epochs + 1, n_init)
-            Training loss at the start and after each epoch done so far.
+        losses : ndarray of shape (n_epochs + 1, n_running)
+            Training loss of the restarts that still run, at the start and after each
+            epoch done so far.
         """
         return np.where(self.in_second_stage(losses), self.second, self.first)
 

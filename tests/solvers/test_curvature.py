@@ -5,8 +5,8 @@ from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Status, Stopping, run
 
 
-def naive_curvature(problem, active_means, W):
-    """Largest eigenvalue of the second moments of active mean patches, written out."""
+def naive_curvature(problem, active_means, W, batch_size):
+    """Eigenvalues of the second moments of active mean patches, written out."""
     objective = problem.objective
     weights = objective.sample_weight / objective.sample_weight.sum()
     features = [active_means(problem.patches, w) for w in W.T]
@@ -17,24 +17,49 @@ def naive_curvature(problem, active_means, W):
         matrix = objective.alpha * np.eye(A.shape[1])
         for weight, row in zip(weights, A - centre, strict=True):
             matrix = matrix + weight * np.outer(row, row)
-        largest.append(np.linalg.eigvalsh(matrix)[-1])
+        top, spread = np.linalg.eigvalsh(matrix)[-1], 0.0
+        if batch_size < len(A):
+            spread = (top + np.trace(matrix)) / batch_size
+        largest.append(top + spread)
     return max(largest)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 16, 100])
 @pytest.mark.parametrize("maker", ["gaussian_problem", "digits_problem"])
-def test_is_the_largest_eigenvalue(
-    request, active_means, fit_intercept, alpha, weighted, maker
+def test_is_the_largest_eigenvalue_and_the_spread_of_batches(
+    request, active_means, fit_intercept, alpha, weighted, batch_size, maker
 ):
     rng = np.random.default_rng(0)
     weights = rng.uniform(0.1, 3, 100) if weighted else None
     make = request.getfixturevalue(maker)
     problem = make(n=100, fit_intercept=fit_intercept, alpha=alpha, sample_weight=weights)
-    W = rng.standard_normal((len(problem.teacher), 3))
-    curvature = largest_curvature(problem.objective, W, np.array([1.0, -1.0, 1.0]))
-    assert curvature == pytest.approx(naive_curvature(problem, active_means, W))
+    W, signs = rng.standard_normal((len(problem.teacher), 3)), np.array([1.0, -1.0, 1.0])
+    curvature = largest_curvature(problem.objective, W, signs, batch_size)
+    expected = naive_curvature(problem, active_means, W, batch_size)
+    assert curvature == pytest.approx(expected)
+
+
+def test_batch_of_all_samples_or_more_has_no_spread(gaussian_problem):
+    objective = gaussian_problem(n=100).objective
+    W, signs = np.random.default_rng(0).standard_normal((5, 2)), np.ones(2)
+    whole, more, half = (
+        largest_curvature(objective, W, signs, size) for size in (100, 1000, 50)
+    )
+    assert whole == more < half
+
+
+@pytest.mark.parametrize("batch_size", [16, 2500])
+def test_is_nearly_that_of_all_samples_where_there_are_many(
+    gaussian_problem, active_means, batch_size
+):
+    problem = gaussian_problem(n=2500, fit_intercept=False)
+    W = np.random.default_rng(0).standard_normal((5, 2))
+    curvature = largest_curvature(problem.objective, W, np.ones(2), batch_size)
+    expected = naive_curvature(problem, active_means, W, batch_size)
+    assert curvature == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
@@ -44,8 +69,8 @@ def test_grows_with_the_square_of_the_scale(digits_problem, digits, fit_intercep
     settings = {"n": 100, "fit_intercept": fit_intercept}
     unit = digits_problem(images=digits, **settings).objective
     scaled = digits_problem(images=scale * digits, **settings).objective
-    expected = scale**2 * largest_curvature(unit, W, signs)
-    assert largest_curvature(scaled, W, signs) == pytest.approx(expected)
+    expected = scale**2 * largest_curvature(unit, W, signs, 16)
+    assert largest_curvature(scaled, W, signs, 16) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
@@ -53,14 +78,15 @@ def test_is_zero_where_nothing_varies(digits_problem, fit_intercept):
     images = np.zeros((20, 64))
     problem = digits_problem(images=images, fit_intercept=fit_intercept)
     W = np.random.default_rng(0).standard_normal((9, 2))
-    assert largest_curvature(problem.objective, W, np.ones(2)) == 0.0
+    assert largest_curvature(problem.objective, W, np.ones(2), 16) == 0.0
 
 
 def test_sees_the_mean_patches_where_the_filters_are_dead(digits_problem):
     objective = digits_problem(n=100, fit_intercept=False).objective
     dead, active = -np.ones((9, 1)), np.ones((9, 1))
-    curvature = largest_curvature(objective, dead, np.ones(1))
-    assert curvature == pytest.approx(largest_curvature(objective, active, np.ones(1)))
+    curvature = largest_curvature(objective, dead, np.ones(1), 16)
+    expected = largest_curvature(objective, active, np.ones(1), 16)
+    assert curvature == pytest.approx(expected)
     assert curvature > 0
 
 
@@ -89,7 +115,7 @@ def test_gradient_descent_with_its_inverse_descends(
     images = preprocess(digits)
     objective = digits_problem(n=200, images=images, fit_intercept=fit_intercept).objective
     starts = make_starts(objective, 6)
-    rate = 1 / largest_curvature(objective, starts.W, starts.signs)
+    rate = 1 / largest_curvature(objective, starts.W, starts.signs, 200)
     solver = make_sgd(rate, batch_size=200)
     result = run(solver, objective, starts.W, starts.signs, Stopping(40, 0.0, 99))
     loss = result.history["loss"]

@@ -115,6 +115,14 @@ def test_tol_is_relative_to_the_best_score(unit, share, n_iterations):
     assert result.loss == losses[n_iterations]
 
 
+def test_restart_that_ends_far_above_its_start_has_diverged():
+    losses = columns([4, 3, 70, 900, 900], [4, 3, 3.5, 3.9, 3.9], [4, 50, 600, 1, 1])
+    _, result = play(losses, n_iter_no_change=2)
+    statuses = [Status.DIVERGED, Status.CONVERGED, Status.DIVERGED]
+    assert result.status == statuses
+    np.testing.assert_array_equal(result.loss, [3, 3, 4])
+
+
 def test_ups_and_downs_above_the_best_are_no_progress():
     solver, _ = play(columns([8, 1, 6, 3, 6, 3, 6, 3, 6]), n_iter_no_change=4)
     assert len(solver.calls) == 5

@@ -153,6 +153,26 @@ def test_follows_a_teacher_that_changes(make_stream):
     assert errors[-1] < 0.02 * np.linalg.norm(first - second)
 
 
+def test_noise_is_averaged_over_ever_more_samples(make_stream):
+    teacher, errors = np.array([1.0, -2.0, 0.5]), np.zeros((8, 2))
+    for seed in range(8):
+        stream = make_stream(teacher, 8500, seed=seed)
+        noise = np.random.default_rng(seed).standard_normal(8500)
+        stream.targets[:] += 0.3 * noise
+        state = start_stream(starts_near(teacher, 1, 0.2), np.ones(1))
+        # To a sixteenth, then to the end: errors fall with the root of the samples.
+        for i, rows in enumerate((slice(0, 500), slice(500, None))):
+            part = stream._replace(
+                samples=stream.samples[rows],
+                targets=stream.targets[rows],
+                weights=stream.weights[rows],
+            )
+            state = part.feed(state)
+            errors[seed, i] = np.linalg.norm(state.theta[0, :3] - teacher)
+    early, late = np.sqrt(np.mean(errors**2, axis=0))
+    assert late < 0.5 * early
+
+
 def test_weights_are_repetitions_inside_a_block(make_stream):
     stream = make_stream(np.array([1.0, -2.0, 0.5]), 6, intercept=0.1)
     counts = np.array([1, 2, 1, 1, 3, 1])

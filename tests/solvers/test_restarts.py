@@ -40,7 +40,7 @@ def search(make_sgd):
     def run_search(objective, starts, *, sgd=True, max_polish=100, seed=0, **options):
         solver = None
         if sgd:
-            rate = 1 / largest_curvature(objective, starts.W, starts.signs)
+            rate = 1 / largest_curvature(objective, starts.W, starts.signs, 16)
             redraw = np.random.default_rng(seed).standard_normal
             solver = make_sgd(
                 TwoStage(rate, 1.5 * rate),
@@ -113,6 +113,14 @@ def test_start_whose_loss_overflows_leaves_ties_as_they_are(gaussian_problem):
     assert stand(problem.objective, starts).best_restart == 1
 
 
+def test_search_drops_a_start_whose_loss_overflows(gaussian_problem, search):
+    problem = gaussian_problem(noise=0.1)
+    w = problem.teacher
+    result = search(problem.objective, candidates(1e200 * w, w + 0.1, -w), sgd=False)
+    assert result.best_restart != 0
+    assert result.loss < 0.1 * problem.power
+
+
 def test_validation_loss_decides_who_wins(gaussian_problem):
     train, held_out = gaussian_problem(seed=0), gaussian_problem(n=100, seed=1)
     starts = candidates(train.teacher, held_out.teacher)
@@ -136,7 +144,7 @@ def test_restart_losses_are_of_the_best_iterates(
 ):
     objective = digits_problem(noise=0.1).objective
     starts = make_starts(objective, 6)
-    rate = 2 / largest_curvature(objective, starts.W, starts.signs)
+    rate = 2 / largest_curvature(objective, starts.W, starts.signs, 16)
     solver = LevenbergMarquardt() if levenberg_marquardt else make_sgd(rate)
     result = descend(objective, starts, solver, Stopping(6, 0.0, 9))
     lowest = np.nanmin(result.history["loss"], axis=0)
@@ -158,7 +166,7 @@ def test_order_of_the_starts_does_not_matter(
     order = np.random.default_rng(2).permutation(16)
     permuted = starts.take(order)
     permuted = Candidates(permuted.W, permuted.signs, np.arange(16))
-    rate = 1 / largest_curvature(objective, starts.W, starts.signs)
+    rate = 1 / largest_curvature(objective, starts.W, starts.signs, 16)
     results = []
     for these in (starts, permuted):
         if strategy == "all":

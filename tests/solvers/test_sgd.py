@@ -26,20 +26,22 @@ def record_batches(monkeypatch):
     return watch
 
 
-def descend(solver, objective, W, n_epochs, **options):
+def descend(solver, objective, W, n_epochs, *, sign=1.0, **options):
     """Epochs of a solver, however little they help."""
     stopping = Stopping(n_epochs, 0.0, n_epochs + 1, **options)
-    return run(solver, objective, W, np.ones(W.shape[1]), stopping)
+    return run(solver, objective, W, np.full(W.shape[1], sign), stopping)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_epoch_is_the_papers_update_on_batch_after_batch(
-    gaussian_problem, make_sgd, record_batches, alpha
+    gaussian_problem, make_sgd, record_batches, alpha, sign
 ):
     problem = gaussian_problem(n=50, k=3, p=4, fit_intercept=False, alpha=alpha)
     batches = record_batches(problem.objective)
     W = np.random.default_rng(1).standard_normal((4, 1))
-    result = descend(make_sgd(0.2, batch_size=7), problem.objective, W, 1)
+    sgd = make_sgd(0.2, batch_size=7)
+    result = descend(sgd, problem.objective, W, 1, sign=sign)
 
     # Equation 2: w <- w - eta g(w), with the gradient of the batch written out.
     w, y = W[:, 0].copy(), problem.objective.targets
@@ -49,7 +51,8 @@ def test_epoch_is_the_papers_update_on_batch_after_batch(
         for row in rows:
             active = [patch for patch in problem.patches[row] if w @ patch > 0]
             mean_patch = np.sum(active, axis=0) / 3 if active else np.zeros(4)
-            gradient += (w @ mean_patch - y[row]) * mean_patch / len(rows)
+            error = sign * (w @ mean_patch) - y[row]
+            gradient += error * sign * mean_patch / len(rows)
         w = w - 0.2 * gradient
     np.testing.assert_allclose(result.history["filters"][1, 0], w, rtol=1e-12)
 
@@ -88,7 +91,7 @@ def test_batch_of_all_samples_is_gradient_descent(
 def test_gradient_descent_falls_at_every_step(gaussian_problem, make_sgd):
     objective = gaussian_problem(n=200).objective
     W = np.random.default_rng(1).standard_normal((5, 8))
-    rate = 1 / largest_curvature(objective, W, np.ones(8))
+    rate = 1 / largest_curvature(objective, W, np.ones(8), 200)
     loss = descend(make_sgd(rate, 200), objective, W, 60).history["loss"]
     assert np.all(np.diff(loss, axis=0) < 0)
 
@@ -97,16 +100,17 @@ def test_gradient_descent_falls_at_every_step(gaussian_problem, make_sgd):
 def test_restarts_together_equal_each_alone(digits_problem, make_sgd, fit_intercept):
     objective = digits_problem(n=150, fit_intercept=fit_intercept, noise=0.1).objective
     W = np.random.default_rng(0).uniform(-0.5, 1, (9, 4))
-    rate = 1 / largest_curvature(objective, W, np.ones(4))
+    signs = np.array([1.0, -1.0, 1.0, 1.0])
+    rate = 1 / largest_curvature(objective, W, signs, 16)
     # Patience is short, so that restarts end at different epochs.
     stopping = Stopping(12, 0.02, 1)
     solver = make_sgd(TwoStage(rate, 1.5 * rate), seed=3)
-    together = run(solver, objective, W, np.ones(4), stopping)
+    together = run(solver, objective, W, signs, stopping)
     n_epochs = np.isfinite(together.history["loss"]).sum(axis=0) - 1
     assert len(set(n_epochs)) > 1
     for restart in range(4):
         column = [restart]
-        alone = run(solver, objective, W[:, column], np.ones(1), stopping)
+        alone = run(solver, objective, W[:, column], signs[column], stopping)
         rows = slice(n_epochs[restart] + 1)
         assert len(alone.history["loss"]) == n_epochs[restart] + 1
         assert alone.status[0] is together.status[restart]
@@ -114,6 +118,18 @@ def test_restarts_together_equal_each_alone(digits_problem, make_sgd, fit_interc
         for name in ("loss", "gradient_norm", "learning_rate"):
             mine, theirs = alone.history[name], together.history[name][rows, column]
             np.testing.assert_allclose(mine, theirs, rtol=1e-9)
+
+
+def test_noise_about_the_bottom_is_not_divergence(gaussian_problem, make_sgd):
+    # A start at the minimum, as in a fit that goes on: batches only shake the filter.
+    problem = gaussian_problem(n=2000, noise=0.05)
+    W = problem.teacher[:, np.newaxis]
+    rate = 1 / largest_curvature(problem.objective, W, np.ones(1), 16)
+    stopping = Stopping(30, 1e-4, 5)
+    result = run(make_sgd(rate), problem.objective, W, np.ones(1), stopping)
+    loss = result.history["loss"]
+    assert loss.max() < 2 * loss[0]
+    assert result.status == [Status.CONVERGED]
 
 
 def test_same_seed_gives_the_same_run(gaussian_problem, make_sgd):
@@ -194,7 +210,7 @@ def test_dead_filter_is_redrawn_at_the_end_of_the_epoch(digits_problem, make_sgd
         redrawn.append(int(restart))
         return new
 
-    rate = 0.1 / largest_curvature(objective, alive[:, np.newaxis], np.ones(1))
+    rate = 0.1 / largest_curvature(objective, alive[:, np.newaxis], np.ones(1), 16)
     W = np.column_stack([alive, dead, 2 * alive])
     solver = make_sgd(rate, redraw=redraw)
     result = descend(solver, objective, W, 2)
