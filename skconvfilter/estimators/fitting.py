@@ -146,7 +146,7 @@ def draw_starts(objective, settings, seeds, scaling, previous=None):
         signs = np.array([chosen_sign(settings, sign)])
     elif not is_option(settings.init, "ball"):
         filters = _given_filters(settings, seeds, objective.patch_dim)
-        W = scaling.inner_filters(filters.T)
+        W = _within_range(objective, scaling.inner_filters(filters.T))
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
         W, signs = _ball(objective, settings, seeds, scaling)

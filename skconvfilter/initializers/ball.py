@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from skconvfilter.model.objective import ROUNDING_UNITS
+
 # Draws after which a start that activates no sample is taken as it is.
 _MAX_DRAWS = 20
-# Values that differ by less than this many rounding units do not vary.
-_ROUNDING = 16
 
 
 def ball_starts(objective, generators, signs, radius="auto"):
@@ -76,7 +76,7 @@ def estimate_teacher_norm(objective, directions):
     values = objective.predict(directions, np.ones(directions.shape[1]))
     columns = np.column_stack([values, objective.targets])
     weights = objective.sample_weight
-    rounding = _ROUNDING * objective.precision * np.abs(values).max()
+    rounding = ROUNDING_UNITS * objective.precision * np.abs(values).max()
     if objective.fit_intercept:
         columns = columns - np.average(columns, axis=0, weights=weights)
     *powers, target_power = np.average(columns**2, axis=0, weights=weights)

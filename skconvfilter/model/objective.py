@@ -8,7 +8,7 @@ from skconvfilter.kernels.reference import mean_patches
 from skconvfilter.model.forward import active_means, model_values, row_blocks
 
 # Values that differ by less than this many rounding units do not vary.
-_ROUNDING = 16
+ROUNDING_UNITS = 16
 
 
 class Evaluation(NamedTuple):
@@ -166,7 +166,7 @@ class FilterObjective:
         """
         values = self.predict(W, signs)
         targets, weights = self.targets[:, np.newaxis], self.sample_weight
-        rounding = weights @ values**2 * (_ROUNDING * self.precision) ** 2
+        rounding = weights @ values**2 * (ROUNDING_UNITS * self.precision) ** 2
         if self.fit_intercept:
             values = values - np.average(values, axis=0, weights=weights)
         power = weights @ values**2
