@@ -1,6 +1,5 @@
 """From checked data and settings to the starts, the solver and the search."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,23 +7,19 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from skconvfilter.estimators.outcome import FitOutcome
-from skconvfilter.estimators.parameters import check_filters, is_option
 from skconvfilter.estimators.scaling import Scaling
-from skconvfilter.initializers.ball import ball_starts
+from skconvfilter.estimators.starts import draw_starts, make_redraw
 from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Stopping
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
-from skconvfilter.solvers.restarts import Candidates, descend, explore_and_polish
+from skconvfilter.solvers.restarts import descend, explore_and_polish
 from skconvfilter.solvers.schedules import Constant, TwoStage
 from skconvfilter.solvers.sgd import SGD
 
 # Learning rates relative to 1 / largest curvature. With mini-batches of 16, three times
 # that and more kills filters on images.
 _CONSTANT_RATE, _FIRST_RATE, _SECOND_RATE = 1.0, 1.0, 1.5
-
-# Entries of a start beyond which its loss on samples within range could overflow.
-_LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}
 
 # Squared errors, relative to the targets' variance, that rounding alone leaves.
 _ROUNDING_UNITS = 64
@@ -138,88 +133,13 @@ def make_objective(dataset, settings, scaling, map_blocks=map):
     )
 
 
-def draw_starts(objective, settings, seeds, scaling, previous=None):
-    """The starts that the settings ask for, or the filter to go on from."""
-    if previous is not None:
-        coef, sign = previous
-        W = scaling.inner_filters(coef)[:, np.newaxis]
-        signs = np.array([chosen_sign(settings, sign)])
-    elif not is_option(settings.init, "ball"):
-        filters = _given_filters(settings, seeds, objective.patch_dim)
-        W = _within_range(objective, scaling.inner_filters(filters.T))
-        signs = _given_or_fitting_signs(objective, W, settings.output_sign)
-    else:
-        W, signs = _ball(objective, settings, seeds, scaling)
-    if scaling.target_scale == 0:
-        # Constant targets: the filter 0 is exact, and no other is better.
-        W = np.zeros_like(W)
-    return Candidates(_within_range(objective, W), signs, np.arange(len(signs)))
-
-
-def chosen_sign(settings, present):
-    """The sign that the settings ask for, else the present one."""
-    return float(present if settings.output_sign == "auto" else settings.output_sign)
-
-
-def _within_range(objective, W):
-    """Starts so long that their losses would be infinite, shortened."""
-    longest = _LONGEST_START[objective.samples.dtype]
-    with np.errstate(over="ignore"):
-        return np.clip(W, -longest, longest)
-
-
-def _inner_radius(settings, scaling):
-    if isinstance(settings.init_radius, str):
-        return settings.init_radius
-    return float(scaling.inner_filters(np.float64(settings.init_radius)))
-
-
-def _ball(objective, settings, seeds, scaling):
-    radius = _inner_radius(settings, scaling)
-    if settings.output_sign == "auto" and settings.n_init == 1:
-        # The one start is drawn for both signs, and the sign that fits better has it.
-        streams = [*seeds.starts, deepcopy(seeds.starts[0])]
-        signs = np.array([1.0, -1.0])
-        W = ball_starts(objective, streams, signs, radius)
-        better = np.argmin(objective.value(W, signs).loss)
-        return W[:, [better]], signs[[better]]
-    signs = _drawn_signs(settings.output_sign, settings.n_init)
-    return ball_starts(objective, seeds.starts, signs, radius), signs
-
-
-def _drawn_signs(output_sign, n_init):
-    if output_sign == "auto":
-        return np.where(np.arange(n_init) % 2 == 0, 1.0, -1.0)
-    return np.full(n_init, float(output_sign))
-
-
-def _given_filters(settings, seeds, patch_dim):
-    """The user's starts, shape (n_init, patch_dim)."""
-    if callable(settings.init):
-        init = check_filters(settings.init(settings.n_init, patch_dim, seeds.init))
-    else:
-        init = settings.init
-    if init.shape[1] != patch_dim:
-        raise ValueError(
-            f"init holds filters of length {init.shape[1]}, but a patch has length "
-            f"patch_dim={patch_dim}."
-        )
-    return init
-
-
-def _given_or_fitting_signs(objective, W, output_sign):
-    if output_sign != "auto":
-        return np.full(W.shape[1], float(output_sign))
-    return np.where(objective.best_scale(W, np.ones(W.shape[1])) < 0, -1.0, 1.0)
-
-
 def _solver(objective, starts, settings, seeds, scaling):
     if settings.solver == "gauss-newton":
         return None
     return SGD(
         schedule=_schedule(objective, starts, settings, scaling),
         batch_size=settings.batch_size,
-        redraw=_redraw(objective, starts, settings, seeds, scaling),
+        redraw=make_redraw(objective, starts, settings, seeds, scaling),
         seed=seeds.solver,
     )
 
@@ -258,15 +178,3 @@ def _checked_rate(rate, losses):
     if not (np.isfinite(rate).all() and (rate > 0).all()):
         raise ValueError(f"learning_rate returned {rate}, which is not positive.")
     return rate
-
-
-def _redraw(objective, starts, settings, seeds, scaling):
-    """New starts for restarts that die, each restart from a stream of its own."""
-    radius = _inner_radius(settings, scaling)
-    streams = [np.random.default_rng(s) for s in seeds.redraw.spawn(len(starts.signs))]
-
-    def redraw(restart):
-        sign = starts.signs[[restart]]
-        return ball_starts(objective, [streams[restart]], sign, radius)[:, 0]
-
-    return redraw

@@ -2,13 +2,10 @@
 
 import numpy as np
 
-from skconvfilter.estimators.fitting import (
-    chosen_sign,
-    draw_starts,
-    make_objective,
-)
+from skconvfilter.estimators.fitting import make_objective
 from skconvfilter.estimators.outcome import filter_attributes
 from skconvfilter.estimators.scaling import Scaling
+from skconvfilter.estimators.starts import chosen_sign, draw_starts
 from skconvfilter.solvers.recursive import (
     StreamState,
     start_stream,
