@@ -131,7 +131,7 @@ def measure_noise(cell, images, seed):
         model, seconds = fit(task, seed)
         others = [
             fit(task, seed, init=task.teacher.ravel(), solver="gauss-newton", n_init=1)[0],
-            fit(task, seed + 1, n_init=64)[0],
+            fit(task, seed + 1, n_init=32)[0],
         ]
     best = min(other.loss_ for other in [model, *others])
     return {
@@ -141,7 +141,7 @@ def measure_noise(cell, images, seed):
     }
 
 
-SGD_EPOCHS = 60
+SGD_EPOCHS = 30
 MEASURES = {"default": measure_default, "sgd": measure_sgd, "noise": measure_noise}
 
 

@@ -99,7 +99,7 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
-        then runs on a subsample of ``max(600, 8 * patch_dim)`` samples.
+        then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
     fit_intercept : bool, default=True
         Whether to fit b, else b = 0.
     output_sign : {"auto", 1, -1}, default="auto"

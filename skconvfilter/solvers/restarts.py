@@ -9,10 +9,10 @@ from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 
 # An early ranking by loss drops starts that would end well, so many are kept for long.
 # benchmarks/recovery.py measures what these constants reach.
-_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 600, 8
+_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 1000, 8
 _EXPLORE_DAMPING = 1e-2
-_EXPLORE_STEPS, _CONTEST_STEPS, _KICK_STEPS = 6, 14, 12
-_N_CONTEST, _N_POLISH = 8, 3
+_EXPLORE_STEPS, _CONTEST_STEPS, _KICK_STEPS, _FINAL_STEPS = 6, 14, 12, 4
+_N_CONTEST, _N_FINAL, _N_POLISH = 8, 8, 2
 _KICK_ROUNDS, _N_KICKED, _N_KICKS, _KICK_LENGTH = 2, 4, 16, 1.0
 # Multiply-adds that a Gauss-Newton step of all starts may take: where patches are long it
 # bounds how many of them are explored, and with them time and memory.
@@ -115,8 +115,8 @@ def explore_and_polish(
 
     On a subsample: all starts are advanced by `solver` (None: not at all) and by a few
     Levenberg-Marquardt steps; the better half goes on, each also from its reflection; the
-    best few go on from where random kicks put them, too. On all samples:
-    Levenberg-Marquardt to the end from the best few.
+    best few go on from where random kicks put them, too. On all samples: a few steps to
+    rank the best, and Levenberg-Marquardt to the end from the first two.
 
     Parameters
     ----------
@@ -149,8 +149,10 @@ def explore_and_polish(
         race.keep(_N_KICKED)
         race.kick(rng.standard_normal((objective.patch_dim, _N_KICKS)))
         race.advance(sample, explorer, replace(stopping, max_iter=_KICK_STEPS))
-    race.keep(_N_POLISH)
+    race.keep(min(_N_FINAL, n_explored))
     polisher = LevenbergMarquardt()
+    race.advance(objective, polisher, replace(stopping, max_iter=_FINAL_STEPS))
+    race.keep(_N_POLISH)
     race.advance(objective, polisher, replace(stopping, max_iter=max_polish))
     return race.finish(objective)
 
