@@ -149,7 +149,7 @@ def explore_and_polish(
         race.keep(_N_KICKED)
         race.kick(rng.standard_normal((objective.patch_dim, _N_KICKS)))
         race.advance(sample, explorer, replace(stopping, max_iter=_KICK_STEPS))
-    race.keep(min(_N_FINAL, n_explored))
+    race.keep(1 if race.is_settled() else min(_N_FINAL, n_explored))
     polisher = LevenbergMarquardt()
     race.advance(objective, polisher, replace(stopping, max_iter=_FINAL_STEPS))
     race.keep(_N_POLISH)
@@ -196,7 +196,7 @@ class _Race:
         if self.result is None:
             best = np.arange(min(n_candidates, len(self.signs)))
         else:
-            best = np.sort(self._distinct(n_candidates))
+            best = np.sort(self._merge_and_rank()[:n_candidates])
         self.candidates = self.candidates.take(best)
 
     def reflect(self, axis):
@@ -239,18 +239,32 @@ class _Race:
         score[score <= score.min() * (1 + _TIE)] = score.min()
         return np.argsort(score, kind="stable")
 
-    def _distinct(self, n_candidates):
-        """Columns of the best filters that are not all but equal to a better one."""
-        W, signs = self.candidates.W, self.candidates.signs
+    def _merge_and_rank(self):
+        """Columns of distinct filters, from best to worst.
+
+        A restart whose best filter is all but equal to that of a better one has ended
+        there: what else stems from it goes on in the name of the other.
+        """
+        W, signs, restarts = (
+            self.candidates.W,
+            self.candidates.signs,
+            self.candidates.restarts,
+        )
+        heirs = {}
         kept = []
         for column in self._ranking():
-            if len(kept) == n_candidates:
-                break
             with np.errstate(over="ignore"):
                 steps = np.linalg.norm(W[:, kept] - W[:, [column]], axis=0)
                 near = steps <= _SAME_FILTER * np.linalg.norm(W[:, column])
-            if not np.any(near & (signs[kept] == signs[column])):
+            twins = np.flatnonzero(near & (signs[kept] == signs[column]))
+            if len(twins) == 0:
                 kept.append(column)
+                heir = restarts[column]
+            else:
+                heir = restarts[kept[twins[0]]]
+            heirs.setdefault(restarts[column], heirs.get(heir, heir))
+        merged = np.array([heirs[restart] for restart in restarts])
+        self.candidates = replace(self.candidates, restarts=merged)
         return np.array(kept)
 
     def _per_restart(self, order, restarts):
