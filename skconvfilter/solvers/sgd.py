@@ -51,7 +51,7 @@ class SGD:
         for rows in self._batches(objective.n_samples, state.memory["rng"]):
             rate = self.schedule(state.memory["step"], losses)
             if rows is None:
-                gradient = objective.gradient(W, signs).gradient
+                gradient = state.evaluation.gradient[running]
             else:
                 gradient = objective.batch_gradient(W, signs, rows)
             W -= rate * gradient.T
@@ -67,6 +67,7 @@ class SGD:
     def _batches(self, n_samples, rng):
         n_batches = max(1, n_samples // self.batch_size)
         if n_batches == 1:
+            # The one update of the epoch takes the gradient of the state itself.
             return [None]
         return np.array_split(rng.permutation(n_samples), n_batches)
 
