@@ -1,6 +1,7 @@
 """Where the patches of a sample lie: constant strides over a flat vector."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,12 +40,12 @@ class PatchLayout(NamedTuple):
 
     @property
     def base(self):
-        """Offset of the first entry of each patch, shape (n_patches,)."""
+        """Offset of the first entry of each patch, shape (n_patches,), read-only."""
         return _offsets(self.grid_shape, self.grid_strides)
 
     @property
     def tap(self):
-        """Offset of each entry within its patch, shape (patch_dim,)."""
+        """Offset of each entry within its patch, shape (patch_dim,), read-only."""
         return _offsets(self.window_shape, self.window_strides)
 
     @property
@@ -53,8 +54,37 @@ class PatchLayout(NamedTuple):
         return int(self.base.max() + self.tap.max()) + 1
 
 
+def check_samples(samples, layout):
+    """Raise ValueError unless these are flat samples that hold all patches.
+
+    Who reads memory by offsets reads whatever it is told to: this refuses what is not
+    there.
+    """
+    # NumPy gives no meaning to the strides of axes of length 1 and of empty arrays.
+    contiguous = samples.strides[-1] == samples.itemsize or samples[:1].size <= 1
+    if samples.ndim != 2 or not contiguous:
+        raise ValueError("samples must be a 2-D array with contiguous rows.")
+    if samples.shape[1] < layout.span or layout.base.min() + layout.tap.min() < 0:
+        raise ValueError(
+            f"the patches reach to element {layout.span - 1} of a sample, "
+            f"but samples have {samples.shape[1]} elements."
+        )
+
+
+def check_filters(filters, patch_dim):
+    """Raise ValueError unless these rows are filters for patches of that length."""
+    if filters.ndim != 2 or filters.shape[1] != patch_dim:
+        raise ValueError(
+            f"filters must have shape ({patch_dim}, n_filters), "
+            f"not {filters.shape[::-1]}."
+        )
+
+
+# A fit asks for the same ones for every block of samples.
+@lru_cache(maxsize=64)
 def _offsets(shape, strides):
     offsets = np.zeros(1, dtype=np.intp)
     for size, stride in zip(shape, strides, strict=True):
         offsets = (offsets[:, np.newaxis] + np.arange(size) * stride).ravel()
+    offsets.flags.writeable = False
     return offsets

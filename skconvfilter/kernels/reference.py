@@ -1,5 +1,8 @@
 """The NumPy kernels: plain enough to be the oracle, chunked so that they stay in cache.
 
+With the compiled kernels they have in common `name`, `pack`, `active_mean_patches`,
+`mean_activations` and `mean_patches`; `dispatch.py` chooses.
+
 The derivative of the ReLU at 0 is taken as 0 here, once for the whole package: a patch
 is active when ``w . z > 0``, strictly.
 """
@@ -7,38 +10,86 @@ is active when ``w . z > 0``, strictly.
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from skconvfilter.kernels.layout import check_filters, check_samples
+
+name = "numpy"
+
 # Elements of the patches that are materialised at a time: 2**17 float64 are 1 MiB, which
 # stays in the second-level cache of current machines.
 _CHUNK_ELEMENTS = 2**17
 
 
-def active_mean_patches(samples, layout, filters):
-    """Mean over the patches of the active ones, for several filters at once.
-
-    ``A[s, r] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
-    patches of sample ``s``. The model's value is ``A[s, r] . filters[:, r]``.
+def pack(samples, layout):
+    """Samples in the form that the other functions take: here as they are, but checked.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_features), float32 or float64
         Flat samples; each row must be contiguous.
     layout : PatchLayout
-        Where the patches lie in a row.
+        Its patches must lie within a row.
+
+    Returns
+    -------
+    packed : ndarray
+    """
+    check_samples(samples, layout)
+    return samples
+
+
+def active_mean_patches(packed, layout, filters):
+    """Mean over the patches of the active ones, for several filters at once.
+
+    ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
+    patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
+
+    Parameters
+    ----------
+    packed : ndarray
+        What :func:`pack` returned.
+    layout : PatchLayout
+        Where the patches lie in a sample.
     filters : ndarray of shape (patch_dim, n_filters)
         The filters, as columns; cast to the dtype of the samples.
 
     Returns
     -------
-    A : ndarray of shape (n_samples, n_filters, patch_dim), dtype of the samples
+    A : ndarray of shape (n_filters, patch_dim, n_samples), dtype of the samples
     """
-    filters = np.ascontiguousarray(filters.T, dtype=samples.dtype)
-    n_filters, patch_dim = filters.shape
-    A = np.empty((len(samples), n_filters, patch_dim), dtype=samples.dtype)
-    for rows, patches in _patch_chunks(samples, layout):
-        active = (filters @ patches > 0).astype(samples.dtype)
+    filters = _rows(filters, packed, layout)
+    A = np.empty((len(packed), *filters.shape), dtype=packed.dtype)
+    for rows, patches in _patch_chunks(packed, layout):
+        active = (filters @ patches > 0).astype(packed.dtype)
         np.matmul(active, patches.transpose(0, 2, 1), out=A[rows])
     A /= layout.n_patches
-    return A
+    return A.transpose(1, 2, 0)
+
+
+def mean_activations(packed, layout, filters):
+    """The model's values, mean over the patches of ``relu(filters[:, r] . Z_i)``.
+
+    Parameters
+    ----------
+    packed, layout, filters
+        As for :func:`active_mean_patches`.
+
+    Returns
+    -------
+    values : ndarray of shape (n_filters, n_samples), dtype of the samples
+    """
+    filters = _rows(filters, packed, layout)
+    values = np.empty((len(packed), len(filters)), dtype=packed.dtype)
+    for rows, patches in _patch_chunks(packed, layout):
+        np.mean(np.maximum(filters @ patches, 0), axis=2, out=values[rows])
+    return values.T
+
+
+def mean_patches(packed, layout):
+    """Mean over all patches, shape (patch_dim, n_samples), dtype of the samples."""
+    n_grid = len(layout.grid_shape)
+    windows = patch_windows(packed, layout)
+    means = windows.mean(axis=tuple(range(1, 1 + n_grid)))
+    return means.reshape(len(packed), layout.patch_dim).T
 
 
 def patch_responses(samples, layout, filters):
@@ -46,14 +97,16 @@ def patch_responses(samples, layout, filters):
 
     Parameters
     ----------
-    samples, layout, filters
+    samples : ndarray of shape (n_samples, n_features)
+        As for :func:`pack`.
+    layout, filters
         As for :func:`active_mean_patches`.
 
     Returns
     -------
     responses : ndarray of shape (n_samples, n_filters, n_patches), dtype of the samples
     """
-    filters = np.ascontiguousarray(filters.T, dtype=samples.dtype)
+    filters = _rows(filters, samples, layout)
     shape = (len(samples), len(filters), layout.n_patches)
     responses = np.empty(shape, dtype=samples.dtype)
     for rows, patches in _patch_chunks(samples, layout):
@@ -61,21 +114,20 @@ def patch_responses(samples, layout, filters):
     return responses
 
 
-def mean_patches(samples, layout):
-    """Mean over all patches of each sample, shape (n_samples, patch_dim), float64."""
-    n_grid = len(layout.grid_shape)
-    windows = patch_windows(samples, layout)
-    means = windows.mean(axis=tuple(range(1, 1 + n_grid)), dtype=np.float64)
-    return means.reshape(len(samples), layout.patch_dim)
-
-
 def patch_windows(samples, layout):
     """The patches as a read-only view of shape (n_samples, *grid, *window)."""
-    _check_samples(samples, layout)
+    check_samples(samples, layout)
     shape = (len(samples), *layout.grid_shape, *layout.window_shape)
     steps = (*layout.grid_strides, *layout.window_strides)
     strides = (samples.strides[0], *(samples.itemsize * step for step in steps))
     return as_strided(samples, shape, strides, writeable=False)
+
+
+def _rows(filters, samples, layout):
+    """The filters as contiguous rows, in the dtype of the samples."""
+    rows = np.ascontiguousarray(filters.T, dtype=samples.dtype)
+    check_filters(rows, layout.patch_dim)
+    return rows
 
 
 def _patch_chunks(samples, layout):
@@ -93,17 +145,4 @@ def _patch_chunks(samples, layout):
         yield (
             slice(start, start + len(chunk)),
             patches.reshape(len(chunk), layout.patch_dim, layout.n_patches),
-        )
-
-
-def _check_samples(samples, layout):
-    # The view below would read whatever memory it is told to: refuse what is not there.
-    # NumPy gives no meaning to the strides of axes of length 1 and of empty arrays.
-    contiguous = samples.strides[-1] == samples.itemsize or samples[:1].size <= 1
-    if samples.ndim != 2 or not contiguous:
-        raise ValueError("samples must be a 2-D array with contiguous rows.")
-    if samples.shape[1] < layout.span or layout.base.min() + layout.tap.min() < 0:
-        raise ValueError(
-            f"the patches reach to element {layout.span - 1} of a sample, "
-            f"but samples have {samples.shape[1]} elements."
         )

@@ -2,27 +2,29 @@
 
 import numpy as np
 
-from skconvfilter.kernels.reference import active_mean_patches, patch_responses
+from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.kernels.reference import patch_responses
 
 # Rows that one task works on: long enough for matrix products to pay, short enough that
 # what is made of a block, a patch per sample and filter, stays small beside the data.
-_BLOCK_ROWS, _BLOCK_ELEMENTS = 512, 2**18
+# Multiples of the samples that lie side by side in the compiled kernels.
+_BLOCK_ROWS, _BLOCK_ELEMENTS, _ROWS_IN_LANES = 512, 2**18, 16
 
 
 def row_blocks(n_samples, patch_dim):
     """Slices that cut the rows into blocks."""
-    n_rows = max(1, min(_BLOCK_ROWS, _BLOCK_ELEMENTS // patch_dim))
+    n_rows = min(_BLOCK_ROWS, _BLOCK_ELEMENTS // patch_dim)
+    n_rows = max(1, n_rows // _ROWS_IN_LANES) * _ROWS_IN_LANES
     return [slice(start, start + n_rows) for start in range(0, n_samples, n_rows)]
 
 
-def active_means(samples, geometry, W):
-    """Active mean patches (n, R, p) and model values (n, R) of one block of samples."""
-    A = active_mean_patches(geometry.pad(samples), geometry.layout, W)
-    return A, np.einsum("nrp,pr->nr", A, W)
+def pack(samples, geometry):
+    """One block of samples in the form that the kernels take."""
+    return kernel.pack(geometry.pad(samples), geometry.layout)
 
 
 def model_values(samples, geometry, W, map_blocks=map):
-    """Mean over the patches of ``relu(W[:, r] . Z_i)``, shape (n_samples, R).
+    """Mean over the patches of ``relu(W[:, r] . Z_i)``, shape (n_samples, R), float64.
 
     Parameters
     ----------
@@ -34,10 +36,15 @@ def model_values(samples, geometry, W, map_blocks=map):
         Applies a function to an iterable of blocks and yields the results in order.
     """
 
-    def values(rows):
-        return active_means(samples[rows], geometry, W)[1]
+    def block_values(rows):
+        return kernel.mean_activations(pack(samples[rows], geometry), geometry.layout, W)
 
-    return np.concatenate(list(map_blocks(values, row_blocks(len(samples), len(W)))))
+    return joined(map_blocks(block_values, row_blocks(len(samples), len(W))))
+
+
+def joined(blocks):
+    """Arrays (.., n_block) of consecutive blocks as one of shape (n_samples, ..), float64."""
+    return np.concatenate(list(blocks), axis=1, dtype=np.float64).T
 
 
 def response_map(samples, geometry, w):

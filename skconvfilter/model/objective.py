@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skconvfilter.kernels.reference import mean_patches
-from skconvfilter.model.forward import active_means, model_values, row_blocks
+from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.model.forward import joined, pack, row_blocks
 
 # Values that differ by less than this many rounding units do not vary.
 ROUNDING_UNITS = 16
+
+# Numbers that are made of a block at a time: 2**16 float64 stay in the second-level cache.
+_MAX_COLUMNS = 2**16
 
 
 class Evaluation(NamedTuple):
@@ -66,6 +69,11 @@ class FilterObjective:
     map_blocks : callable, default=map
         Applies a function to an iterable of blocks and yields the results in order; the
         place where threads come in.
+
+    Notes
+    -----
+    Samples are packed for the kernel, block by block when they are first used, and stay
+    so: this takes as much memory as they do.
     """
 
     def __init__(
@@ -89,6 +97,8 @@ class FilterObjective:
         self.fit_intercept = fit_intercept
         self.map_blocks = map_blocks
         self._total_weight = self.sample_weight.sum()
+        self._blocks = row_blocks(len(samples), self.patch_dim)
+        self._packed = {}
 
     @property
     def n_samples(self):
@@ -136,8 +146,9 @@ class FilterObjective:
         for it. With one it is a weighted covariance, which is a sum over pairs of samples,
         and the batch's pairs stand for it: a batch of one sample has none.
         """
-        moments = self._block_moments(rows, W, signs, order=1)
-        n_batch, n_samples = len(self.samples[rows]), self.n_samples
+        packed = pack(self.samples[rows], self.geometry)
+        moments = self._moments(packed, rows, W, signs, order=1)
+        n_batch, n_samples = len(rows), self.n_samples
         total = self._total_weight
         if self.fit_intercept:
             scatter = moments.scatter[:, :-1, 0] * (moments.weight / total)
@@ -156,7 +167,11 @@ class FilterObjective:
 
     def predict(self, W, signs):
         """Model values without intercept, shape (n_samples, R), float64."""
-        return signs * model_values(self.samples, self.geometry, W, self.map_blocks)
+
+        def block_values(rows):
+            return kernel.mean_activations(self._pack(rows), self.geometry.layout, W)
+
+        return signs * joined(self.map_blocks(block_values, self._blocks))
 
     def best_scale(self, W, signs):
         """Factors c (R,) with which the values of the filters fit the targets best.
@@ -178,40 +193,53 @@ class FilterObjective:
         """Mean patch of every sample, shape (n_samples, p), float64."""
 
         def block_means(rows):
-            samples = self.geometry.pad(self.samples[rows])
-            return mean_patches(samples, self.geometry.layout)
+            return kernel.mean_patches(self._pack(rows), self.geometry.layout)
 
-        return np.concatenate(list(self.map_blocks(block_means, self._blocks())))
+        return joined(self.map_blocks(block_means, self._blocks))
 
-    def _blocks(self):
-        return row_blocks(self.n_samples, self.patch_dim)
+    def _pack(self, rows):
+        """The block of samples at a slice of rows, packed."""
+        if rows.start not in self._packed:
+            self._packed[rows.start] = pack(self.samples[rows], self.geometry)
+        return self._packed[rows.start]
 
     def _evaluate(self, W, signs, order):
         def block_moments(rows):
             # Diverging filters overflow; here, because threads have a state of their own.
             with np.errstate(over="ignore", invalid="ignore"):
-                return self._block_moments(rows, W, signs, order)
+                return self._moments(self._pack(rows), rows, W, signs, order)
 
-        total, *rest = self.map_blocks(block_moments, self._blocks())
+        total, *rest = self.map_blocks(block_moments, self._blocks)
         for moments in rest:
             total = total.merge(moments)
         return self._finish(total, W, order)
 
-    def _block_moments(self, rows, W, signs, order):
-        A, values = active_means(self.samples[rows], self.geometry, W)
-        errors = signs * values - self.targets[rows, np.newaxis]
+    def _moments(self, packed, rows, W, signs, order):
+        """Moments of a block of samples, as many filters at a time as stay in cache."""
+        targets, weights = self.targets[rows], self.sample_weight[rows]
+        n_filters = max(1, _MAX_COLUMNS // (len(targets) * (self.patch_dim + 1)))
         if order == 0:
-            columns = errors.T[:, :, np.newaxis]
-        else:
-            columns = np.empty((A.shape[1], len(A), self.patch_dim + 1))
-            np.multiply(
-                A.transpose(1, 0, 2),
-                signs[:, np.newaxis, np.newaxis],
-                out=columns[:, :, :-1],
-            )
-            columns[:, :, -1] = errors.T
-        peak = values.max(axis=0)
-        return _Moments.of(columns, self.sample_weight[rows], peak, full=order == 2)
+            n_filters = len(signs)
+        parts = []
+        for start in range(0, len(signs), n_filters):
+            group = slice(start, start + n_filters)
+            columns, peak = self._columns(packed, targets, W[:, group], signs[group], order)
+            parts.append(_Moments.of(columns, weights, peak, full=order == 2))
+        return parts[0] if len(parts) == 1 else _Moments.join(parts)
+
+    def _columns(self, packed, targets, W, signs, order):
+        """Signed active mean patches and, last, errors (R, q, n); and the peaks."""
+        layout = self.geometry.layout
+        if order == 0:
+            values = kernel.mean_activations(packed, layout, W).astype(np.float64)
+            columns = (signs[:, np.newaxis] * values - targets)[:, np.newaxis]
+            return columns, values.max(axis=1)
+        A = kernel.active_mean_patches(packed, layout, W)
+        columns = np.empty((len(signs), self.patch_dim + 1, len(targets)))
+        np.multiply(A, signs[:, np.newaxis, np.newaxis], out=columns[:, :-1])
+        values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]  # signed, too
+        np.subtract(values, targets, out=columns[:, -1])
+        return columns, (signs[:, np.newaxis] * values).max(axis=1)
 
     def _finish(self, moments, W, order):
         scatter = moments.scatter / moments.weight
@@ -240,13 +268,21 @@ class _Moments(NamedTuple):
 
     @classmethod
     def of(cls, columns, weights, peak, *, full):
-        """Moments of columns (R, n, q), which are centred in place."""
+        """Moments of columns (R, q, n), which are centred in place."""
         weight = weights.sum()
-        mean = weights @ columns / weight
-        columns -= mean[:, np.newaxis]
-        against = columns if full else columns[:, :, -1:]
-        weighted = against * weights[:, np.newaxis]
-        return cls(weight, peak, mean, columns.transpose(0, 2, 1) @ weighted)
+        mean = columns @ weights / weight
+        against = columns if full else columns[:, -1:]
+        # Against centred errors, the other columns need not be centred.
+        against -= mean[:, -against.shape[1] :, np.newaxis]
+        if not (weights == 1).all():
+            against = against * weights
+        return cls(weight, peak, mean, columns @ against.transpose(0, 2, 1))
+
+    @classmethod
+    def join(cls, parts):
+        """Moments of the same samples for other filters, put together."""
+        weights, *arrays = zip(*parts, strict=True)
+        return cls(weights[0], *(np.concatenate(array) for array in arrays))
 
     def merge(self, other):
         """Moments of both blocks together."""

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skconvfilter.model.forward import active_means
+from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.model.forward import pack
 
 # Damping towards the present filter, relative to the mean eigenvalue.
 _DAMPING = 1e-4
@@ -42,9 +43,10 @@ def start_stream(W, signs, intercept=0.0):
 
 def trust_start(state, samples, geometry, n_samples):
     """Give the filters of a state the weight of `n_samples` samples like these."""
-    A, _ = active_means(samples, geometry, state.theta[:, :-1].T)
+    W = state.theta[:, :-1].T
+    A = kernel.active_mean_patches(pack(samples, geometry), geometry.layout, W)
     power = np.mean(np.square(A, dtype=np.float64))
-    scale = np.append(np.full(A.shape[2], power), 1.0) * n_samples
+    scale = np.append(np.full(len(W), power), 1.0) * n_samples
     moments = np.tile(np.diag(scale), (len(state.signs), 1, 1))
     return state._replace(
         moments=moments,
@@ -81,17 +83,17 @@ def update_stream(state, samples, geometry, targets, weights, *, alpha, fit_inte
 def _update(state, samples, geometry, targets, weights, *, alpha, fit_intercept):
     n_parameters = state.theta.shape[1]
     W = state.theta[:, :-1].T
-    A, values = active_means(samples, geometry, W)
-    features = np.ones((len(state.signs), len(samples), n_parameters))
-    features[:, :, :-1] = A.transpose(1, 0, 2) * state.signs[:, np.newaxis, np.newaxis]
+    A = kernel.active_mean_patches(pack(samples, geometry), geometry.layout, W)
+    features = np.ones((len(state.signs), n_parameters, len(samples)))
+    features[:, :-1] = A * state.signs[:, np.newaxis, np.newaxis]
     if not fit_intercept:
-        features[:, :, -1] = 0.0
-    errors = state.signs * values + state.theta[:, -1] - targets[:, np.newaxis]
+        features[:, -1] = 0.0
+    errors = np.einsum("rq,rqn->rn", state.theta, features) - targets
     memory = max(_MEMORY_PER_PARAMETER * n_parameters, state.n_seen / 2)
     keep = np.exp(-len(samples) / memory)
-    weighted = features * weights[:, np.newaxis]
-    moments = keep * state.moments + weighted.transpose(0, 2, 1) @ features
-    answers = keep * state.answers + np.einsum("rnp,n->rp", weighted, targets)
+    weighted = features * weights
+    moments = keep * state.moments + weighted @ features.transpose(0, 2, 1)
+    answers = keep * state.answers + weighted @ targets
     weight = keep * state.weight + weights.sum()
     theta = _solve(moments, answers, state.theta, alpha * weight)
     return StreamState(
@@ -99,7 +101,7 @@ def _update(state, samples, geometry, targets, weights, *, alpha, fit_intercept)
         signs=state.signs,
         moments=moments,
         answers=answers,
-        error=keep * state.error + weights @ errors**2,
+        error=keep * state.error + errors**2 @ weights,
         weight=weight,
         weight_unit=state.weight_unit,
         n_seen=state.n_seen + len(samples),

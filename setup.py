@@ -1,0 +1,30 @@
+"""The compiled kernels, which an install does without where they cannot be built."""
+
+import os
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = "skconvfilter/kernels"
+
+
+def flag(name):
+    """Whether an environment variable is set, to anything but nothing and 0."""
+    return os.environ.get(name, "0") not in {"", "0"}
+
+
+required, skipped = flag("SKCONVFILTER_REQUIRE_EXT"), flag("SKCONVFILTER_SKIP_EXT")
+if required and skipped:
+    sys.exit("SKCONVFILTER_REQUIRE_EXT and SKCONVFILTER_SKIP_EXT contradict each other.")
+
+extension = Extension(
+    "skconvfilter.kernels.compiled",
+    [f"{KERNELS}/compiled.pyx", f"{KERNELS}/lanes.c"],
+    include_dirs=[KERNELS],
+    depends=[f"{KERNELS}/lanes.h", f"{KERNELS}/lanes_template.h"],
+    extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O3"],
+    # Without a compiler setuptools then goes on, and the NumPy kernels run.
+    optional=not required,
+)
+setup(ext_modules=[] if skipped else cythonize([extension], build_dir="build/cython"))

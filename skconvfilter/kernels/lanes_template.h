@@ -1,0 +1,171 @@
+/* The kernels for one instruction set and one dtype. lanes.c includes this file once for
+ * each, with these macros:
+ *
+ * ISA, DTYPE        name of the instruction set, f32 or f64
+ * TARGET            attribute that compiles a function for the instruction set
+ * REAL, VEC, WIDTH  scalar, vector and number of scalars in it
+ * OP(name)          operation on vectors: load, store, set1, mul, fmadd, positive
+ * TILE_1, TILE_2, TILE_4  patches in a tile beside that many filters
+ *
+ * A tile of patches x filters lives in registers: first its responses, then, as vectors
+ * of 0 and 1, which of them are positive: a product with 0 or 1 and a sum are one
+ * instruction where there is FMA, and more masks fit into vector registers than into mask
+ * registers. */
+
+#define JOIN_(name, isa, dtype) lanes_##name##_##isa##_##dtype
+#define JOIN(name, isa, dtype) JOIN_(name, isa, dtype)
+#define NAME(name) JOIN(name, ISA, DTYPE)
+#define LANES ((ptrdiff_t)(GROUP_BYTES / sizeof(REAL)))
+#define MAX_TILE 12
+
+/* Adds a tile of patches x filters to the sums of one vector of samples.
+ * `weights` and `sums` are (patch_dim, n_filters), or (n_filters,) for the activations. */
+INLINE TARGET void NAME(tile)(const int n_patches, const int n_filters, const mode what,
+                              const REAL *x, const ptrdiff_t *base, const ptrdiff_t *tap,
+                              ptrdiff_t patch_dim, const REAL *weights, REAL *sums)
+{
+    const REAL *patch[MAX_TILE];
+    VEC response[MAX_TILE * MAX_FILTERS], active[MAX_TILE * MAX_FILTERS];
+    UNROLL
+    for (int i = 0; i < n_patches; i++)
+        patch[i] = x + base[i] * LANES;
+    UNROLL
+    for (int j = 0; j < n_patches * n_filters; j++)
+        response[j] = OP(set1)(what == MEAN_PATCHES ? 1 : 0);
+    if (what != MEAN_PATCHES)
+        for (ptrdiff_t t = 0; t < patch_dim; t++) {
+            const ptrdiff_t offset = tap[t] * LANES;
+            VEC entry[MAX_TILE];
+            UNROLL
+            for (int i = 0; i < n_patches; i++)
+                entry[i] = OP(load)(patch[i] + offset);
+            UNROLL
+            for (int r = 0; r < n_filters; r++) {
+                const VEC weight = OP(set1)(weights[t * n_filters + r]);
+                UNROLL
+                for (int i = 0; i < n_patches; i++)
+                    response[i * n_filters + r] =
+                        OP(fmadd)(entry[i], weight, response[i * n_filters + r]);
+            }
+        }
+    UNROLL
+    for (int j = 0; j < n_patches * n_filters; j++)
+        active[j] = OP(positive)(response[j]);
+    if (what == ACTIVATIONS) {
+        UNROLL
+        for (int r = 0; r < n_filters; r++) {
+            VEC sum = OP(load)(sums + r * LANES);
+            UNROLL
+            for (int i = 0; i < n_patches; i++)
+                sum = OP(fmadd)(active[i * n_filters + r], response[i * n_filters + r], sum);
+            OP(store)(sums + r * LANES, sum);
+        }
+        return;
+    }
+    for (ptrdiff_t t = 0; t < patch_dim; t++) {
+        const ptrdiff_t offset = tap[t] * LANES;
+        VEC entry[MAX_TILE];
+        UNROLL
+        for (int i = 0; i < n_patches; i++)
+            entry[i] = OP(load)(patch[i] + offset);
+        UNROLL
+        for (int r = 0; r < n_filters; r++) {
+            VEC sum = OP(load)(sums + (t * n_filters + r) * LANES);
+            UNROLL
+            for (int i = 0; i < n_patches; i++)
+                sum = OP(fmadd)(active[i * n_filters + r], entry[i], sum);
+            OP(store)(sums + (t * n_filters + r) * LANES, sum);
+        }
+    }
+}
+
+/* All patches of one group for a few filters. `next` is the group that comes next, or
+ * NULL: the tiles fetch it into the cache, a little each. */
+INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode what,
+                               const lanes_problem *problem, const REAL *group,
+                               const REAL *next, const REAL *weights, REAL *sums)
+{
+    const ptrdiff_t k = problem->n_patches, p = problem->patch_dim;
+    const ptrdiff_t n_sums = what == ACTIVATIONS ? n_filters : p * n_filters;
+    const ptrdiff_t n_fetched = next ? (problem->n_features + k - 1) / k : 0;
+    memset(sums, 0, (size_t)(n_sums * LANES) * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < k;) {
+        const int n = k - i < tile ? 1 : tile;
+        for (ptrdiff_t j = i * n_fetched; j < (i + n) * n_fetched; j++)
+            PREFETCH(next + j * LANES);
+        for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
+            if (n == tile)
+                NAME(tile)(tile, n_filters, what, group + lane, problem->base + i,
+                           problem->tap, p, weights, sums + lane);
+            else
+                NAME(tile)(1, n_filters, what, group + lane, problem->base + i,
+                           problem->tap, p, weights, sums + lane);
+        i += n;
+    }
+}
+
+/* One group for all filters, a few at a time; `weights` as for a tile, one after the other. */
+INLINE TARGET void NAME(filters)(const mode what, const lanes_problem *problem,
+                                 const REAL *group, const REAL *next,
+                                 const REAL *weights, REAL *sums, REAL *out)
+{
+    const ptrdiff_t n_rows = what == ACTIVATIONS ? 1 : problem->patch_dim;
+    const VEC scale = OP(set1)((REAL)1 / (REAL)problem->n_patches);
+    for (ptrdiff_t first = 0, n; first < problem->n_filters; first += n) {
+        n = FILTERS_AT_A_TIME(problem->n_filters - first);
+        if (n == 4)
+            NAME(group)(TILE_4, 4, what, problem, group, next, weights, sums);
+        else if (n == 2)
+            NAME(group)(TILE_2, 2, what, problem, group, next, weights, sums);
+        else
+            NAME(group)(TILE_1, 1, what, problem, group, next, weights, sums);
+        next = NULL;
+        weights += n * problem->patch_dim;
+        for (ptrdiff_t r = 0; r < n; r++)
+            for (ptrdiff_t t = 0; t < n_rows; t++, out += problem->n_groups * LANES)
+                for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
+                    OP(store)(out + lane,
+                              OP(mul)(OP(load)(sums + (t * n + r) * LANES + lane), scale));
+    }
+}
+
+INLINE TARGET void NAME(run)(const mode what, const lanes_problem *problem,
+                             const REAL *groups, const REAL *filters, REAL *scratch,
+                             REAL *out)
+{
+    const ptrdiff_t p = problem->patch_dim, n_filters = problem->n_filters;
+    const ptrdiff_t step = problem->n_features * LANES;
+    REAL *sums = scratch, *weights = scratch + p * MAX_FILTERS * LANES;
+    if (what != MEAN_PATCHES)
+        for (ptrdiff_t first = 0, n; first < n_filters; first += n) {
+            n = FILTERS_AT_A_TIME(n_filters - first);
+            for (ptrdiff_t t = 0; t < p; t++)
+                for (ptrdiff_t r = 0; r < n; r++)
+                    weights[(first * p) + t * n + r] = filters[(first + r) * p + t];
+        }
+    for (ptrdiff_t g = 0; g < problem->n_groups; g++, groups += step, out += LANES)
+        NAME(filters)(what, problem, groups,
+                      g + 1 < problem->n_groups ? groups + step : NULL, weights, sums, out);
+}
+
+#define KERNEL(name, what)                                                              \
+    static TARGET void NAME(name)(const lanes_problem *problem, const void *groups,     \
+                                  const void *filters, void *scratch, void *out)        \
+    {                                                                                   \
+        NAME(run)(what, problem, groups, filters, scratch, out);                 \
+    }
+KERNEL(active_mean_patches, ACTIVE_MEAN_PATCHES)
+KERNEL(mean_activations, ACTIVATIONS)
+KERNEL(mean_patches, MEAN_PATCHES)
+
+#undef KERNEL
+#undef MAX_TILE
+#undef LANES
+#undef NAME
+#undef JOIN
+#undef JOIN_
+#undef DTYPE
+#undef REAL
+#undef VEC
+#undef WIDTH
+#undef OP
