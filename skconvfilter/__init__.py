@@ -3,7 +3,14 @@
 from skconvfilter import datasets, plotting
 from skconvfilter.estimators.extractor import ConvPatchExtractor
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
+from skconvfilter.kernels.versions import show_versions
 
 __version__ = "0.1.0"
 
-__all__ = ["ConvPatchExtractor", "ConvReLUFilterRegressor", "datasets", "plotting"]
+__all__ = [
+    "ConvPatchExtractor",
+    "ConvReLUFilterRegressor",
+    "datasets",
+    "plotting",
+    "show_versions",
+]

@@ -38,7 +38,7 @@ typedef enum { ACTIVE_MEAN_PATCHES, ACTIVATIONS, MEAN_PATCHES } mode;
 
 #define ISA avx512
 #define TARGET ATTRIBUTE((target("avx512f")))
-#define TILE_1 10
+#define TILE_1 8
 #define TILE_2 8
 #define TILE_4 6
 

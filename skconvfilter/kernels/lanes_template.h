@@ -18,11 +18,17 @@
 #define LANES ((ptrdiff_t)(GROUP_BYTES / sizeof(REAL)))
 #define MAX_TILE 12
 
+/* Where patch i of a tile begins. With neighbours `step` elements apart, a number that the
+ * compiler knows, all of them have one address register in common; else, with step 0, each
+ * has its own, and many of them are more than a processor has. */
+#define PATCH(i) (step ? patch[0] + (i) * step * LANES : patch[i])
+
 /* Adds a tile of patches x filters to the sums of one vector of samples.
  * `weights` and `sums` are (patch_dim, n_filters), or (n_filters,) for the activations. */
-INLINE TARGET void NAME(tile)(const int n_patches, const int n_filters, const mode what,
-                              const REAL *x, const ptrdiff_t *base, const ptrdiff_t *tap,
-                              ptrdiff_t patch_dim, const REAL *weights, REAL *sums)
+INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_filters,
+                              const mode what, const REAL *x, const ptrdiff_t *base,
+                              const ptrdiff_t *tap, ptrdiff_t patch_dim,
+                              const REAL *weights, REAL *sums)
 {
     const REAL *patch[MAX_TILE];
     VEC response[MAX_TILE * MAX_FILTERS], active[MAX_TILE * MAX_FILTERS];
@@ -38,7 +44,7 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int n_filters, const mo
             VEC entry[MAX_TILE];
             UNROLL
             for (int i = 0; i < n_patches; i++)
-                entry[i] = OP(load)(patch[i] + offset);
+                entry[i] = OP(load)(PATCH(i) + offset);
             UNROLL
             for (int r = 0; r < n_filters; r++) {
                 const VEC weight = OP(set1)(weights[t * n_filters + r]);
@@ -67,7 +73,7 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int n_filters, const mo
         VEC entry[MAX_TILE];
         UNROLL
         for (int i = 0; i < n_patches; i++)
-            entry[i] = OP(load)(patch[i] + offset);
+            entry[i] = OP(load)(PATCH(i) + offset);
         UNROLL
         for (int r = 0; r < n_filters; r++) {
             VEC sum = OP(load)(sums + (t * n_filters + r) * LANES);
@@ -86,20 +92,27 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
                                const REAL *next, const REAL *weights, REAL *sums)
 {
     const ptrdiff_t k = problem->n_patches, p = problem->patch_dim;
+    const ptrdiff_t *base = problem->base, *tap = problem->tap;
     const ptrdiff_t n_sums = what == ACTIVATIONS ? n_filters : p * n_filters;
     const ptrdiff_t n_fetched = next ? (problem->n_features + k - 1) / k : 0;
     memset(sums, 0, (size_t)(n_sums * LANES) * sizeof(REAL));
     for (ptrdiff_t i = 0; i < k;) {
         const int n = k - i < tile ? 1 : tile;
+        int neighbours = 1;
+        for (int j = 1; j < n; j++)
+            neighbours &= base[i + j] == base[i] + j;
         for (ptrdiff_t j = i * n_fetched; j < (i + n) * n_fetched; j++)
             PREFETCH(next + j * LANES);
         for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
-            if (n == tile)
-                NAME(tile)(tile, n_filters, what, group + lane, problem->base + i,
-                           problem->tap, p, weights, sums + lane);
+            if (n == 1)
+                NAME(tile)(1, 0, n_filters, what, group + lane, base + i, tap, p, weights,
+                           sums + lane);
+            else if (neighbours)
+                NAME(tile)(tile, 1, n_filters, what, group + lane, base + i, tap, p,
+                           weights, sums + lane);
             else
-                NAME(tile)(1, n_filters, what, group + lane, problem->base + i,
-                           problem->tap, p, weights, sums + lane);
+                NAME(tile)(tile, 0, n_filters, what, group + lane, base + i, tap, p,
+                           weights, sums + lane);
         i += n;
     }
 }
@@ -159,6 +172,7 @@ KERNEL(mean_activations, ACTIVATIONS)
 KERNEL(mean_patches, MEAN_PATCHES)
 
 #undef KERNEL
+#undef PATCH
 #undef MAX_TILE
 #undef LANES
 #undef NAME

@@ -1,0 +1,48 @@
+"""What runs here, for bug reports."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from skconvfilter.kernels import dispatch
+
+_PACKAGES = [
+    "skconvfilter",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "joblib",
+    "threadpoolctl",
+    "matplotlib",
+]
+
+
+def show_versions():
+    """Print the versions of Python and of the packages used, and which kernels run.
+
+    The kernels are compiled for the instruction sets of common processors, and the best
+    one that the machine has is taken. The environment variable ``SKCONVFILTER_KERNEL``,
+    set before the import, names another of those listed.
+
+    Examples
+    --------
+    >>> import skconvfilter
+    >>> skconvfilter.show_versions()
+    skconvfilter: ...
+    """
+    lines = {name: _version(name) for name in _PACKAGES}
+    lines["python"] = sys.version.replace("\n", " ")
+    lines["platform"] = platform.platform()
+    lines["kernel"] = dispatch.kernel.name
+    lines["available kernels"] = ", ".join(dispatch.available_kernels())
+    if dispatch.why_not_compiled:
+        lines["no compiled kernels"] = dispatch.why_not_compiled
+    for name, value in lines.items():
+        print(f"{name}: {value}")
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
