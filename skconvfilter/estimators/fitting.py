@@ -13,7 +13,7 @@ from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Stopping
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
-from skconvfilter.solvers.restarts import descend, explore_and_polish
+from skconvfilter.solvers.restarts import descend, explore_and_polish, subsample
 from skconvfilter.solvers.schedules import Constant, TwoStage
 from skconvfilter.solvers.sgd import SGD
 
@@ -83,7 +83,9 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
     validation = None
     if held_out is not None:
         validation = make_objective(held_out, settings, scaling, map_blocks)
-    starts = draw_starts(objective, settings, seeds, scaling, previous)
+    # What starts and rates are derived from need not be more than phase one will see.
+    sample = subsample(objective, seeds.subsample) if settings.polish else objective
+    starts = draw_starts(sample, settings, seeds, scaling, previous)
     search = {"validation": validation, "callback": callback}
     stopping = Stopping(
         settings.max_iter,
@@ -91,13 +93,13 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
         settings.n_iter_no_change,
         floor=0.5 * (_ROUNDING_UNITS * objective.precision) ** 2,
     )
-    solver = _solver(objective, starts, settings, seeds, scaling)
+    solver = _solver(sample, starts, settings, seeds, scaling)
     if not settings.polish:
         solver = solver or LevenbergMarquardt()
         result = descend(objective, starts, solver, stopping, **search)
     else:
         search |= {"max_polish": settings.max_polish, "rng": seeds.subsample}
-        result = explore_and_polish(objective, starts, solver, stopping, **search)
+        result = explore_and_polish(objective, sample, starts, solver, stopping, **search)
     power = None if validation is None else _half_variance(validation)
     return FitOutcome(result, scaling, objective.alpha, power)
 

@@ -75,8 +75,7 @@ def check_filters(filters, patch_dim):
     """Raise ValueError unless these rows are filters for patches of that length."""
     if filters.ndim != 2 or filters.shape[1] != patch_dim:
         raise ValueError(
-            f"filters must have shape ({patch_dim}, n_filters), "
-            f"not {filters.shape[::-1]}."
+            f"filters must have shape ({patch_dim}, n_filters), not {filters.shape[::-1]}."
         )
 
 

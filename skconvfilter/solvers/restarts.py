@@ -100,8 +100,18 @@ def descend(objective, starts, solver, stopping, *, validation=None, callback=No
     return race.finish(objective)
 
 
+def subsample(objective, rng):
+    """The objective on as many random samples as the exploration of starts needs."""
+    n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
+    if objective.n_samples <= n_rows:
+        return objective
+    rows = rng.choice(objective.n_samples, n_rows, replace=False)
+    return objective.subset(np.sort(rows))
+
+
 def explore_and_polish(
     objective,
+    sample,
     starts,
     solver,
     stopping,
@@ -122,17 +132,18 @@ def explore_and_polish(
     ----------
     objective, starts, stopping, validation, callback
         As for :func:`descend`.
+    sample : FilterObjective
+        The subsample, see :func:`subsample`.
     solver : SGD or None
     max_polish : int
         Largest number of the last Levenberg-Marquardt steps.
     rng : numpy.random.Generator
-        Draws the subsample and the kicks.
+        Draws the kicks.
 
     Returns
     -------
     result : SearchResult
     """
-    sample = _subsample(objective, rng)
     race = _Race(starts, stopping.floor, validation, callback)
     if solver is not None:
         race.advance(sample, solver, stopping)
@@ -293,14 +304,6 @@ def _joined(history, phase):
     return {
         name: np.concatenate([values, phase[name][1:]]) for name, values in history.items()
     }
-
-
-def _subsample(objective, rng):
-    n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
-    if objective.n_samples <= n_rows:
-        return objective
-    rows = rng.choice(objective.n_samples, n_rows, replace=False)
-    return objective.subset(np.sort(rows))
 
 
 def _n_explored(objective):

@@ -4,7 +4,12 @@ import pytest
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import SolverState, Status, Stopping
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
-from skconvfilter.solvers.restarts import Candidates, descend, explore_and_polish
+from skconvfilter.solvers.restarts import (
+    Candidates,
+    descend,
+    explore_and_polish,
+    subsample,
+)
 from skconvfilter.solvers.schedules import TwoStage
 
 ROUNDING = 64 * np.finfo(float).eps
@@ -46,13 +51,15 @@ def search(make_sgd):
                 TwoStage(rate, 1.5 * rate),
                 redraw=lambda restart: redraw(objective.patch_dim),
             )
+        rng = np.random.default_rng(seed)
         return explore_and_polish(
             objective,
+            subsample(objective, rng),
             starts,
             solver,
             Stopping(2, 1e-4, 5, FLOOR),
             max_polish=max_polish,
-            rng=np.random.default_rng(seed),
+            rng=rng,
             **options,
         )
 
