@@ -43,7 +43,7 @@ def model_values(samples, geometry, W, map_blocks=map):
 
 
 def joined(blocks):
-    """Arrays (.., n_block) of consecutive blocks as one of shape (n_samples, ..), float64."""
+    """Arrays (m, n_block) of consecutive blocks as one, shape (n_samples, m), float64."""
     return np.concatenate(list(blocks), axis=1, dtype=np.float64).T
 
 

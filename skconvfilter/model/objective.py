@@ -10,8 +10,9 @@ from skconvfilter.model.forward import joined, pack, row_blocks
 # Values that differ by less than this many rounding units do not vary.
 ROUNDING_UNITS = 16
 
-# Numbers that are made of a block at a time: 2**16 float64 stay in the second-level cache.
-_MAX_COLUMNS = 2**16
+# Numbers that are made of a block at a time, so that they stay in the second-level cache;
+# but the kernel wants some filters at once.
+_MAX_COLUMN_ELEMENTS, _MIN_FILTERS = 2**16, 4
 
 
 class Evaluation(NamedTuple):
@@ -217,9 +218,8 @@ class FilterObjective:
     def _moments(self, packed, rows, W, signs, order):
         """Moments of a block of samples, as many filters at a time as stay in cache."""
         targets, weights = self.targets[rows], self.sample_weight[rows]
-        n_filters = max(1, _MAX_COLUMNS // (len(targets) * (self.patch_dim + 1)))
-        if order == 0:
-            n_filters = len(signs)
+        n_elements = len(targets) * (self.patch_dim + 1 if order else 1)
+        n_filters = max(_MIN_FILTERS, _MAX_COLUMN_ELEMENTS // n_elements)
         parts = []
         for start in range(0, len(signs), n_filters):
             group = slice(start, start + n_filters)
