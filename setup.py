@@ -23,7 +23,7 @@ extension = Extension(
     [f"{KERNELS}/compiled.pyx", f"{KERNELS}/lanes.c"],
     include_dirs=[KERNELS],
     depends=[f"{KERNELS}/lanes.h", f"{KERNELS}/lanes_template.h"],
-    extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O3"],
+    extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O3", "-g0"],
     # Without a compiler setuptools then goes on, and the NumPy kernels run.
     optional=not required,
 )

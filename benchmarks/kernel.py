@@ -101,7 +101,9 @@ class Problem:
         filters = self.W.T.reshape(self.n_filters, size, size, case.channels)
         filters = np.ascontiguousarray(filters.transpose(0, 3, 1, 2), dtype=np.float32)
         weight = torch.from_numpy(filters).requires_grad_()
-        batches = list(zip(images.split(batch_size), targets.split(batch_size), strict=True))
+        batches = list(
+            zip(images.split(batch_size), targets.split(batch_size), strict=True)
+        )
 
         def call():
             weight.grad = None
@@ -203,7 +205,7 @@ def print_growth():
 
 def print_threads():
     print("value and gradient of all of 20,000 samples: two threads against one")
-    print(f"{'data':11} {'window':8} {'R':>2} {'1 thread':>9} {'2 threads':>9} {'ratio':>6}  bits")
+    print(f"{'data':11} {'window':8} {'R':>2} {'one, ms':>8} {'two, ms':>8} ratio  bits")
     for n_filters in (1, 8):
         problem = Problem(MNIST, n_filters, 20_000)
         with block_mapper(2) as map_blocks:
@@ -216,8 +218,9 @@ def print_threads():
             if a is not None
         )
         print(
-            f"{_name(MNIST)} {n_filters:2d} {1e3 * seconds[1]:6.1f} ms {1e3 * seconds[2]:6.1f} "
-            f"ms {seconds[1] / seconds[2]:5.2f}x  {'same' if same else 'DIFFERENT'}",
+            f"{_name(MNIST)} {n_filters:2d} "
+            f"{1e3 * seconds[1]:8.1f} {1e3 * seconds[2]:8.1f} "
+            f"{seconds[1] / seconds[2]:4.2f}x  {'same' if same else 'DIFFERENT'}",
             flush=True,
         )
 

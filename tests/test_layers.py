@@ -22,8 +22,16 @@ MAY_IMPORT = {
 # Modules beside the layers that any layer may import. They import only each other.
 HELPERS: set[str] = set()
 
-# The only packages that a function may import: extras, and what is slow to load.
-OPTIONAL = {"dask", "distributed", "matplotlib", "onnx", "pandas", "rich"}
+# All that a function may import: extras, and what is slow to load and seldom needed.
+OPTIONAL = {
+    "dask",
+    "distributed",
+    "matplotlib",
+    "onnx",
+    "pandas",
+    "rich",
+    "sklearn.datasets",
+}
 
 MAX_MODULE_LINES = 400
 MAX_BODY_LINES = 60
@@ -176,7 +184,7 @@ def functions_import_only_optional_packages(modules):
             (item.line, item.module)
             for function in functions(module.tree)
             for item in imports(function)
-            if item.module.partition(".")[0] not in OPTIONAL
+            if OPTIONAL.isdisjoint({item.module, item.module.partition(".")[0]})
         }
         for line, name in sorted(found):
             yield f"{module.file}:{line}: imports {name} inside a function"

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import fetch_openml
 
 _DATA_VARIABLE = "SKCONVFILTER_DATA"
 _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -182,6 +181,9 @@ def _read_bytes(path):
 
 def _fetch(data_home, folder, subset):
     """Images and labels from OpenML, whose first 60,000 rows are the training set."""
+    # It would take a third of the time that the package adds to scikit-learn's import.
+    from sklearn.datasets import fetch_openml
+
     try:
         data = fetch_openml(
             "mnist_784",

@@ -74,7 +74,8 @@ class FilterObjective:
     Notes
     -----
     Samples are packed for the kernel, block by block when they are first used, and stay
-    so: this takes as much memory as they do.
+    so: this takes as much memory as they do. Where samples overlap in memory, as windows
+    of a long series do, it could take far more, and blocks are packed at every use.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class FilterObjective:
         self.map_blocks = map_blocks
         self._total_weight = self.sample_weight.sum()
         self._blocks = row_blocks(len(samples), self.patch_dim)
+        row_bytes = samples.shape[1] * samples.itemsize
+        self._keeps_packed = abs(samples.strides[0]) >= row_bytes
         self._packed = {}
 
     @property
@@ -200,9 +203,12 @@ class FilterObjective:
 
     def _pack(self, rows):
         """The block of samples at a slice of rows, packed."""
-        if rows.start not in self._packed:
-            self._packed[rows.start] = pack(self.samples[rows], self.geometry)
-        return self._packed[rows.start]
+        packed = self._packed.get(rows.start)
+        if packed is None:
+            packed = pack(self.samples[rows], self.geometry)
+            if self._keeps_packed:
+                self._packed[rows.start] = packed
+        return packed
 
     def _evaluate(self, W, signs, order):
         def block_moments(rows):

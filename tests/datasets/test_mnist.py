@@ -9,7 +9,7 @@ import pytest
 
 from skconvfilter.datasets import load_mnist
 
-FETCH = "skconvfilter.datasets.mnist.fetch_openml"
+FETCH = "sklearn.datasets.fetch_openml"
 
 
 def idx_bytes(array, code=0x08):
