@@ -111,13 +111,11 @@ cdef class Kernel:
             A copy.
         """
         check_samples(samples, layout)
-        if not samples.flags.aligned:
+        if not samples.flags.aligned or samples.strides[0] % samples.itemsize:
             samples = samples.copy()
         if samples.dtype == np.float32:
             return _pack[float](samples)
-        if samples.dtype == np.float64:
-            return _pack[double](samples)
-        raise TypeError(f"samples must be float32 or float64, not {samples.dtype}.")
+        return _pack[double](samples)
 
     def active_mean_patches(self, packed, layout, filters):
         """Shape (n_filters, patch_dim, n_samples); see the NumPy kernel of the name."""
@@ -135,7 +133,7 @@ cdef class Kernel:
 
     cdef _run(self, packed, layout, filters, kernel_number what):
         groups = packed.groups
-        filters = np.ascontiguousarray(filters.T, dtype=groups.dtype)
+        filters = np.require(filters.T, groups.dtype, ["C", "ALIGNED"])
         check_filters(filters, len(layout.tap))
         base, tap = layout.base, layout.tap
         n = packed.n_samples

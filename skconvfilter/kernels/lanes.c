@@ -34,7 +34,8 @@ typedef enum { ACTIVE_MEAN_PATCHES, ACTIVATIONS, MEAN_PATCHES } mode;
 
 #if X86
 
-/* What the intrinsics lack is named as if it were one, so that OP finds it. */
+/* What is not among the intrinsics is named as if it were, so that OP finds it. Of a
+ * maximum with NaN they return the second. */
 
 #define ISA avx512
 #define TARGET ATTRIBUTE((target("avx512f")))
@@ -47,10 +48,18 @@ INLINE TARGET __m512 _mm512_positive_ps(__m512 v)
     const __mmask16 mask = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
     return _mm512_maskz_mov_ps(mask, _mm512_set1_ps(1));
 }
+INLINE TARGET __m512 _mm512_relu_ps(__m512 v)
+{
+    return _mm512_max_ps(_mm512_setzero_ps(), v);
+}
 INLINE TARGET __m512d _mm512_positive_pd(__m512d v)
 {
     const __mmask8 mask = _mm512_cmp_pd_mask(v, _mm512_setzero_pd(), _CMP_GT_OQ);
     return _mm512_maskz_mov_pd(mask, _mm512_set1_pd(1));
+}
+INLINE TARGET __m512d _mm512_relu_pd(__m512d v)
+{
+    return _mm512_max_pd(_mm512_setzero_pd(), v);
 }
 
 #define DTYPE f32
@@ -86,10 +95,18 @@ INLINE TARGET __m256 _mm256_positive_ps(__m256 v)
     const __m256 mask = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_GT_OQ);
     return _mm256_and_ps(mask, _mm256_set1_ps(1));
 }
+INLINE TARGET __m256 _mm256_relu_ps(__m256 v)
+{
+    return _mm256_max_ps(_mm256_setzero_ps(), v);
+}
 INLINE TARGET __m256d _mm256_positive_pd(__m256d v)
 {
     const __m256d mask = _mm256_cmp_pd(v, _mm256_setzero_pd(), _CMP_GT_OQ);
     return _mm256_and_pd(mask, _mm256_set1_pd(1));
+}
+INLINE TARGET __m256d _mm256_relu_pd(__m256d v)
+{
+    return _mm256_max_pd(_mm256_setzero_pd(), v);
 }
 
 #define DTYPE f32
@@ -130,10 +147,12 @@ typedef double vector_f64 __attribute__((vector_size(16), may_alias));
 typedef int mask_f32 __attribute__((vector_size(16)));
 typedef long long mask_f64 __attribute__((vector_size(16)));
 #define POSITIVE(v, dtype) (vector_##dtype)((v > 0) & (mask_##dtype)vector_set1_##dtype(1))
+#define RELU(v, dtype) (vector_##dtype)(~(v <= 0) & (mask_##dtype)v)
 #else
 typedef float vector_f32;
 typedef double vector_f64;
 #define POSITIVE(v, dtype) (vector_##dtype)(v > 0)
+#define RELU(v, dtype) (v <= 0 ? 0 : v)
 #endif
 
 #define OPERATIONS(dtype, real)                                                         \
@@ -150,6 +169,10 @@ typedef double vector_f64;
         const vector_##dtype zero = {0};                                                \
         return zero + s;                                                                \
     }                                                                                   \
+    INLINE vector_##dtype vector_add_##dtype(vector_##dtype a, vector_##dtype b)        \
+    {                                                                                   \
+        return a + b;                                                                   \
+    }                                                                                   \
     INLINE vector_##dtype vector_mul_##dtype(vector_##dtype a, vector_##dtype b)        \
     {                                                                                   \
         return a * b;                                                                   \
@@ -162,6 +185,10 @@ typedef double vector_f64;
     INLINE vector_##dtype vector_positive_##dtype(vector_##dtype v)                     \
     {                                                                                   \
         return POSITIVE(v, dtype);                                                      \
+    }                                                                                   \
+    INLINE vector_##dtype vector_relu_##dtype(vector_##dtype v)                         \
+    {                                                                                   \
+        return RELU(v, dtype);                                                          \
     }
 OPERATIONS(f32, float)
 OPERATIONS(f64, double)

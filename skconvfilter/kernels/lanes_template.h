@@ -4,7 +4,8 @@
  * ISA, DTYPE        name of the instruction set, f32 or f64
  * TARGET            attribute that compiles a function for the instruction set
  * REAL, VEC, WIDTH  scalar, vector and number of scalars in it
- * OP(name)          operation on vectors: load, store, set1, mul, fmadd, positive
+ * OP(name)          operation on vectors: load, store, set1, add, mul, fmadd; positive (1
+ *                   where a number is, else 0) and relu (0 for -inf, but NaN for NaN)
  * TILE_1, TILE_2, TILE_4  patches in a tile beside that many filters
  *
  * A tile of patches x filters lives in registers: first its responses, then, as vectors
@@ -54,20 +55,20 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
                         OP(fmadd)(entry[i], weight, response[i * n_filters + r]);
             }
         }
-    UNROLL
-    for (int j = 0; j < n_patches * n_filters; j++)
-        active[j] = OP(positive)(response[j]);
     if (what == ACTIVATIONS) {
         UNROLL
         for (int r = 0; r < n_filters; r++) {
             VEC sum = OP(load)(sums + r * LANES);
             UNROLL
             for (int i = 0; i < n_patches; i++)
-                sum = OP(fmadd)(active[i * n_filters + r], response[i * n_filters + r], sum);
+                sum = OP(add)(sum, OP(relu)(response[i * n_filters + r]));
             OP(store)(sums + r * LANES, sum);
         }
         return;
     }
+    UNROLL
+    for (int j = 0; j < n_patches * n_filters; j++)
+        active[j] = OP(positive)(response[j]);
     for (ptrdiff_t t = 0; t < patch_dim; t++) {
         const ptrdiff_t offset = tap[t] * LANES;
         VEC entry[MAX_TILE];

@@ -55,14 +55,17 @@ class PatchLayout(NamedTuple):
 
 
 def check_samples(samples, layout):
-    """Raise ValueError unless these are flat samples that hold all patches.
+    """Raise an error unless these are flat samples that hold all patches.
 
     Who reads memory by offsets reads whatever it is told to: this refuses what is not
     there.
     """
+    if samples.dtype not in (np.float32, np.float64):
+        raise TypeError(f"samples must be float32 or float64, not {samples.dtype}.")
     # NumPy gives no meaning to the strides of axes of length 1 and of empty arrays.
-    contiguous = samples.strides[-1] == samples.itemsize or samples[:1].size <= 1
-    if samples.ndim != 2 or not contiguous:
+    if samples.ndim != 2 or not (
+        samples.strides[1] == samples.itemsize or samples[:1].size <= 1
+    ):
         raise ValueError("samples must be a 2-D array with contiguous rows.")
     if samples.shape[1] < layout.span or layout.base.min() + layout.tap.min() < 0:
         raise ValueError(

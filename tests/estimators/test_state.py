@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import threading
 
 import joblib
 import numpy as np
@@ -136,7 +137,14 @@ def test_errors_in_threads_propagate_and_leave_the_state(
 ):
     model = make_model(n_jobs=2, n_init=2).fit(all_digits.X, all_digits.y)
     state = state_of(model)
-    raise_on_call(monkeypatch, objective, "active_means", 7, MemoryError("full"))
+    original = objective.pack
+
+    def pack(*args):
+        if threading.current_thread() is threading.main_thread():
+            return original(*args)
+        raise MemoryError("full")
+
+    monkeypatch.setattr(objective, "pack", pack)
     with pytest.raises(MemoryError, match="full"):
         model.fit(all_digits.X, all_digits.y)
     assert_unchanged(model, state)

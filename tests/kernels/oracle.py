@@ -89,7 +89,8 @@ def naive_active_means(patches, filters):
         for r, w in enumerate(filters.T):
             for patch in sample:
                 if sum(patch * w) > 0:
-                    means[s, r] += patch / len(sample)
+                    means[s, r] += patch
+            means[s, r] /= len(sample)
     return means
 
 
@@ -132,14 +133,15 @@ def window_layout(convolution):
 
 
 @st.composite
-def convolutions(draw, max_axes=3, padded=True):
-    """Any small convolution."""
+def convolutions(draw, max_axes=3, padded=True, max_taps=(3, 3, 3)):
+    """Any small convolution; `max_taps` on an axis if there are one, two or three."""
     n_axes = draw(st.integers(1, max_axes))
 
     def per_axis(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(n_axes))
 
-    kernel_size, stride, dilation = per_axis(1, 3), per_axis(1, 3), per_axis(1, 2)
+    kernel_size = per_axis(1, max_taps[n_axes - 1])
+    stride, dilation = per_axis(1, 3), per_axis(1, 2)
     padding = per_axis(0, 2 if padded else 0)
     # The image is as large as the window, and up to three larger.
     image_shape = tuple(

@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.model import forward
 from skconvfilter.model.forward import (
-    active_means,
+    joined,
     model_values,
+    pack,
     response_map,
     row_blocks,
 )
@@ -27,13 +29,19 @@ def test_model_values_are_those_of_the_loops(problem):
 
 
 @given(problem=problems())
-def test_active_means_are_those_of_the_loops(problem):
-    A, values = active_means(problem.samples, problem.geometry, problem.W)
-    assert A.dtype == problem.samples.dtype
+def test_packed_samples_have_the_padding(problem):
+    packed = pack(problem.samples, problem.geometry)
+    A = kernel.active_mean_patches(packed, problem.geometry.layout, problem.W)
     expected = naive_active_means(problem.patches, problem.W.astype(A.dtype))
+    expected = expected.transpose(1, 2, 0)
     np.testing.assert_allclose(A, expected, rtol=0, atol=tolerance(problem))
-    products = np.diagonal(A @ problem.W, axis1=1, axis2=2)
-    np.testing.assert_allclose(values, products, rtol=1e-12, atol=1e-14)
+
+
+def test_joined_blocks_are_one_float64_array_with_the_samples_first():
+    blocks = [np.full((2, n), n, dtype=np.float32) for n in (3, 1)]
+    result = joined(iter(blocks))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result, [[3, 3]] * 3 + [[1, 1]])
 
 
 @given(problem=problems())
@@ -58,12 +66,13 @@ def test_model_value_is_the_mean_of_the_response_map(problem):
 
 @pytest.mark.parametrize("block", [{"_BLOCK_ROWS": 1}, {"_BLOCK_ELEMENTS": 40}])
 def test_blocks_are_invisible(monkeypatch, block):
-    problem = make_problem()
+    problem = make_problem(n_samples=41)
     w = problem.W[:, 0]
     maps = response_map(problem.samples, problem.geometry, w)
     values = model_values(problem.samples, problem.geometry, problem.W)
     for name, size in block.items():
         monkeypatch.setattr(forward, name, size)
+    assert len(row_blocks(len(problem.samples), len(w))) == 3
     same_maps = response_map(problem.samples, problem.geometry, w)
     np.testing.assert_allclose(same_maps, maps, rtol=1e-14, atol=1e-14)
     same_values = model_values(problem.samples, problem.geometry, problem.W)
@@ -80,4 +89,6 @@ def test_blocks_cut_the_rows_in_order(n_samples, patch_dim):
     assert [row for block in rows for row in block] == list(range(n_samples))
     most = max(len(block) for block in rows)
     assert most <= forward._BLOCK_ROWS
-    assert most == 1 or most * patch_dim <= forward._BLOCK_ELEMENTS
+    # All but the last fill the lanes of the compiled kernels.
+    assert all(len(block) % 16 == 0 for block in rows[:-1])
+    assert most <= 16 or most * patch_dim <= forward._BLOCK_ELEMENTS
