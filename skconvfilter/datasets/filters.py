@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skconvfilter.datasets.validation import check_number, check_positive, check_shape
+from skconvfilter.model.validation import check_number, check_positive, check_shape
 
 
 def gabor_filter(

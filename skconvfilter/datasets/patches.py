@@ -5,9 +5,9 @@ from scipy.special import erf, erfinv
 from sklearn.utils import check_random_state
 
 from skconvfilter.datasets.filters import random_filter
-from skconvfilter.datasets.validation import check_filter, check_integer, check_positive
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
+from skconvfilter.model.validation import check_filter, check_integer, check_positive
 
 
 def make_angular_patches(

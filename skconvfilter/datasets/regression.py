@@ -1,18 +1,18 @@
 """Teacher-student data: a known filter labels samples."""
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from skconvfilter.datasets.filters import gabor_filter, random_filter
-from skconvfilter.datasets.validation import (
+from skconvfilter.model.forward import model_values
+from skconvfilter.model.samples import check_any_samples, cut_into_patches
+from skconvfilter.model.validation import (
     check_filter,
     check_integer,
     check_number,
     check_positive,
     check_shape,
 )
-from skconvfilter.model.forward import model_values
-from skconvfilter.model.geometry import convolution_geometry, flatten_windows
 
 _N_SAMPLES = 100
 _N_FEATURES = 10
@@ -140,8 +140,9 @@ def make_filter_regression(
     if X is None:
         X, convolution = _draw_samples(n_samples, convolution, rng)
     else:
-        X = _check_samples(X, n_samples)
-    samples, geometry = _cut_into_patches(X, convolution)
+        X = check_any_samples(X)
+        _check_number_of_rows(X, n_samples)
+    samples, geometry = cut_into_patches(X, convolution)
     teacher = _make_teacher(teacher, geometry.layout, rng)
     filters = teacher.reshape(-1, 1)
     clean = sign * model_values(samples, geometry, filters)[:, 0]
@@ -167,32 +168,11 @@ def _draw_samples(n_samples, convolution, rng):
     return rng.standard_normal((n_samples, n_features)), convolution
 
 
-def _check_samples(X, n_samples):
-    X = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
-    if X.ndim < 2 or not X.size:
-        raise ValueError(f"X must have at least two axes, none empty, got {X.shape}.")
+def _check_number_of_rows(X, n_samples):
     if n_samples is not None:
         n_samples = check_integer("n_samples", n_samples, minimum=1)
         if n_samples != len(X):
             raise ValueError(f"n_samples={n_samples}, but X has {len(X)} rows.")
-    return X
-
-
-def _cut_into_patches(X, convolution):
-    """Flat float64 samples and their geometry."""
-    if X.ndim == 2:
-        samples, geometry = X, convolution_geometry(X.shape[1], **convolution)
-    elif convolution["kernel_size"] is not None:
-        raise ValueError(
-            f"kernel_size={convolution['kernel_size']} is for flat samples, but X has "
-            f"{X.ndim} axes: it is already cut into patches."
-        )
-    else:
-        # Refuses what has no meaning without a window; the patches are those of X.
-        convolution_geometry(1, **convolution)
-        samples, geometry = flatten_windows(X)
-    # Flat first: as float64 a window view would hold every element many times.
-    return np.ascontiguousarray(samples, dtype=np.float64), geometry
 
 
 def _make_teacher(teacher, layout, rng):

@@ -1,0 +1,51 @@
+"""Samples in any form that users pass, for functions that are not estimators."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+from skconvfilter.model.geometry import convolution_geometry, flatten_windows
+
+
+def check_any_samples(X):
+    """The array of samples: flat ones, patches, or a window view.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two axes, empty ones and numbers that are not finite.
+    """
+    X = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
+    if X.ndim < 2 or not X.size:
+        raise ValueError(f"X must have at least two axes, none empty, got {X.shape}.")
+    return X
+
+
+def cut_into_patches(X, convolution):
+    """Flat float64 samples and their geometry.
+
+    Parameters
+    ----------
+    X : ndarray
+        What :func:`check_any_samples` returned.
+    convolution : dict
+        `kernel_size`, `input_shape`, `stride`, `padding` and `dilation`, as
+        :func:`~skconvfilter.model.geometry.convolution_geometry` takes them.
+
+    Returns
+    -------
+    samples : ndarray of shape (n_samples, n_features), float64
+    geometry : PatchGeometry
+    """
+    if X.ndim == 2:
+        samples, geometry = X, convolution_geometry(X.shape[1], **convolution)
+    elif convolution["kernel_size"] is not None:
+        raise ValueError(
+            f"kernel_size={convolution['kernel_size']} is for flat samples, but X has "
+            f"{X.ndim} axes: it is already cut into patches."
+        )
+    else:
+        # Refuses what has no meaning without a window; the patches are those of X.
+        convolution_geometry(1, **convolution)
+        samples, geometry = flatten_windows(X)
+    # Flat first: as float64 a window view would hold every element many times.
+    return np.ascontiguousarray(samples, dtype=np.float64), geometry
