@@ -24,6 +24,7 @@ cdef extern from "lanes.h" nogil:
         Py_ssize_t n_groups, n_features, n_patches, patch_dim, n_filters
         const Py_ssize_t *base
         const Py_ssize_t *tap
+        const void *gate
 
     ctypedef void (*lanes_kernel)(
         const lanes_problem *, const void *, const void *, void *, void *
@@ -117,9 +118,9 @@ cdef class Kernel:
             return _pack[float](samples)
         return _pack[double](samples)
 
-    def active_mean_patches(self, packed, layout, filters):
+    def active_mean_patches(self, packed, layout, filters, gate=None):
         """Shape (n_filters, patch_dim, n_samples); see the NumPy kernel of the name."""
-        return self._run(packed, layout, filters, ACTIVE_MEAN_PATCHES)
+        return self._run(packed, layout, filters, ACTIVE_MEAN_PATCHES, gate)
 
     def mean_activations(self, packed, layout, filters):
         """Shape (n_filters, n_samples); see the NumPy kernel of the name."""
@@ -131,16 +132,22 @@ cdef class Kernel:
         filters = np.zeros((layout.patch_dim, 1))
         return self._run(packed, layout, filters, MEAN_PATCHES)[0]
 
-    cdef _run(self, packed, layout, filters, kernel_number what):
-        groups = packed.groups
-        filters = np.require(filters.T, groups.dtype, ["C", "ALIGNED"])
-        check_filters(filters, len(layout.tap))
+    cdef _run(self, packed, layout, filters, kernel_number what, gate=None):
+        groups, n = packed
         base, tap = layout.base, layout.tap
-        n = packed.n_samples
+        filters = _rows(filters, groups, tap)
+        if gate is not None:
+            gate = _rows(gate[:, np.newaxis], groups, tap)[0]
         if groups.dtype == np.float32:
-            return _run[float](&self._set.f32, what, groups, n, base, tap, filters)
-        return _run[double](&self._set.f64, what, groups, n, base, tap, filters)
+            return _run[float](&self._set.f32, what, groups, n, base, tap, filters, gate)
+        return _run[double](&self._set.f64, what, groups, n, base, tap, filters, gate)
 
+
+def _rows(filters, groups, tap):
+    """The filters as contiguous rows, in the dtype of the samples."""
+    rows = np.require(filters.T, groups.dtype, ["C", "ALIGNED"])
+    check_filters(rows, len(tap))
+    return rows
 
 
 cdef _pack(const real[:, :] samples):
@@ -168,6 +175,7 @@ cdef _run(
     const Py_ssize_t[::1] base,
     const Py_ssize_t[::1] tap,
     const real[:, ::1] filters,
+    const real[::1] gate,
 ):
     cdef lanes_problem problem
     cdef lanes_kernel kernel
@@ -190,6 +198,7 @@ cdef _run(
         size = problem.patch_dim * (MAX_FILTERS * n_lanes + problem.n_filters)
         out, scratch = result, _empty((size,), dtype)
         problem.base, problem.tap = &base[0], &tap[0]
+        problem.gate = NULL if gate is None else &gate[0]
         _check_groups(<size_t>&groups[0, 0, 0] % GROUP_BYTES == 0)
         if what == ACTIVE_MEAN_PATCHES:
             kernel = kernels.active_mean_patches

@@ -15,6 +15,7 @@ typedef struct {
     ptrdiff_t n_groups, n_features, n_patches, patch_dim, n_filters;
     const ptrdiff_t *base; /* (n_patches,): offset of a patch in its sample */
     const ptrdiff_t *tap;  /* (patch_dim,): offset of an entry in its patch */
+    const void *gate; /* NULL or a filter (patch_dim,): only patches active for it count */
 } lanes_problem;
 
 /* All pointers are to float or to double, as the table says; with L lanes,
@@ -23,7 +24,7 @@ typedef struct {
  * filters  (n_filters, patch_dim); not read by mean_patches, whose n_filters is 1
  * scratch  patch_dim * (MAX_FILTERS * L + n_filters) elements, aligned to GROUP_BYTES
  * out      (n_filters, patch_dim, n_groups * L) for active_mean_patches and mean_patches,
- *          (n_filters, n_groups * L) for mean_activations */
+ *          (n_filters, n_groups * L) for mean_activations, which know no gate */
 typedef void (*lanes_kernel)(const lanes_problem *problem, const void *groups,
                              const void *filters, void *scratch, void *out);
 

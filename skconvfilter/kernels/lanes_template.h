@@ -29,7 +29,7 @@
 INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_filters,
                               const mode what, const REAL *x, const ptrdiff_t *base,
                               const ptrdiff_t *tap, ptrdiff_t patch_dim,
-                              const REAL *weights, REAL *sums)
+                              const REAL *weights, const REAL *gate, REAL *sums)
 {
     const REAL *patch[MAX_TILE];
     VEC response[MAX_TILE * MAX_FILTERS], active[MAX_TILE * MAX_FILTERS];
@@ -69,6 +69,24 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
     UNROLL
     for (int j = 0; j < n_patches * n_filters; j++)
         active[j] = OP(positive)(response[j]);
+    if (gate) {
+        VEC inside[MAX_TILE];
+        UNROLL
+        for (int i = 0; i < n_patches; i++)
+            inside[i] = OP(set1)(0);
+        for (ptrdiff_t t = 0; t < patch_dim; t++) {
+            const VEC weight = OP(set1)(gate[t]);
+            UNROLL
+            for (int i = 0; i < n_patches; i++)
+                inside[i] = OP(fmadd)(OP(load)(PATCH(i) + tap[t] * LANES), weight, inside[i]);
+        }
+        UNROLL
+        for (int i = 0; i < n_patches; i++)
+            inside[i] = OP(positive)(inside[i]);
+        UNROLL
+        for (int j = 0; j < n_patches * n_filters; j++)
+            active[j] = OP(mul)(active[j], inside[j / n_filters]);
+    }
     for (ptrdiff_t t = 0; t < patch_dim; t++) {
         const ptrdiff_t offset = tap[t] * LANES;
         VEC entry[MAX_TILE];
@@ -94,6 +112,7 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
 {
     const ptrdiff_t k = problem->n_patches, p = problem->patch_dim;
     const ptrdiff_t *base = problem->base, *tap = problem->tap;
+    const REAL *gate = problem->gate;
     const ptrdiff_t n_sums = what == ACTIVATIONS ? n_filters : p * n_filters;
     const ptrdiff_t n_fetched = next ? (problem->n_features + k - 1) / k : 0;
     memset(sums, 0, (size_t)(n_sums * LANES) * sizeof(REAL));
@@ -107,13 +126,13 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
         for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
             if (n == 1)
                 NAME(tile)(1, 0, n_filters, what, group + lane, base + i, tap, p, weights,
-                           sums + lane);
+                           gate, sums + lane);
             else if (neighbours)
                 NAME(tile)(tile, 1, n_filters, what, group + lane, base + i, tap, p,
-                           weights, sums + lane);
+                           weights, gate, sums + lane);
             else
                 NAME(tile)(tile, 0, n_filters, what, group + lane, base + i, tap, p,
-                           weights, sums + lane);
+                           weights, gate, sums + lane);
         i += n;
     }
 }

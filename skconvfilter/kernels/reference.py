@@ -37,7 +37,7 @@ def pack(samples, layout):
     return samples
 
 
-def active_mean_patches(packed, layout, filters):
+def active_mean_patches(packed, layout, filters, gate=None):
     """Mean over the patches of the active ones, for several filters at once.
 
     ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
@@ -51,15 +51,21 @@ def active_mean_patches(packed, layout, filters):
         Where the patches lie in a sample.
     filters : ndarray of shape (patch_dim, n_filters)
         The filters, as columns; cast to the dtype of the samples.
+    gate : ndarray of shape (patch_dim,), default=None
+        A filter for which a patch must be active, too, to count.
 
     Returns
     -------
     A : ndarray of shape (n_filters, patch_dim, n_samples), dtype of the samples
     """
     filters = _rows(filters, packed, layout)
+    if gate is not None:
+        gate_row = _rows(gate[:, np.newaxis], packed, layout)
     A = np.empty((len(packed), *filters.shape), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
         active = (filters @ patches > 0).astype(packed.dtype)
+        if gate is not None:
+            active *= gate_row @ patches > 0
         np.matmul(active, patches.transpose(0, 2, 1), out=A[rows])
     A /= layout.n_patches
     return A.transpose(1, 2, 0)

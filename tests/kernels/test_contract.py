@@ -101,6 +101,18 @@ def test_a_patch_at_the_kink_is_inactive(kernel, dtype, n_filters):
 
 
 @every_kernel
+@given(case=integer_cases())
+def test_a_gate_lets_only_patches_count_that_are_active_for_it_too(kernel, case):
+    gate, *_ = case.filters.T
+    packed = kernel.pack(case.samples, case.layout)
+    A = kernel.active_mean_patches(packed, case.layout, case.filters, gate)
+    inside = case.patches * ((case.patches @ gate) > 0)[:, :, np.newaxis]
+    expected = naive_active_means(inside, case.filters)
+    eps = np.finfo(A.dtype).eps
+    np.testing.assert_allclose(A.transpose(2, 0, 1), expected, rtol=4 * eps, atol=4 * eps)
+
+
+@every_kernel
 @every_dtype
 def test_no_patch_is_active_for_the_zero_filter(kernel, dtype):
     samples = np.random.default_rng(0).standard_normal((3, 8)).astype(dtype)
