@@ -1,6 +1,6 @@
 """Learn convolutional filters with guarantees, in scikit-learn's way."""
 
-from skconvfilter import datasets, plotting
+from skconvfilter import datasets, diagnostics, plotting
 from skconvfilter.estimators.extractor import ConvPatchExtractor
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.kernels.versions import show_versions
@@ -11,6 +11,7 @@ __all__ = [
     "ConvPatchExtractor",
     "ConvReLUFilterRegressor",
     "datasets",
+    "diagnostics",
     "plotting",
     "show_versions",
 ]

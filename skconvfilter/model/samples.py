@@ -20,7 +20,7 @@ def check_any_samples(X):
     return X
 
 
-def cut_into_patches(X, convolution):
+def cut_into_patches(X, convolution, rows=slice(None)):
     """Flat float64 samples and their geometry.
 
     Parameters
@@ -30,6 +30,8 @@ def cut_into_patches(X, convolution):
     convolution : dict
         `kernel_size`, `input_shape`, `stride`, `padding` and `dilation`, as
         :func:`~skconvfilter.model.geometry.convolution_geometry` takes them.
+    rows : slice or ndarray of int, default=slice(None)
+        The samples that are wanted.
 
     Returns
     -------
@@ -48,4 +50,4 @@ def cut_into_patches(X, convolution):
         convolution_geometry(1, **convolution)
         samples, geometry = flatten_windows(X)
     # Flat first: as float64 a window view would hold every element many times.
-    return np.ascontiguousarray(samples, dtype=np.float64), geometry
+    return np.ascontiguousarray(samples[rows], dtype=np.float64), geometry

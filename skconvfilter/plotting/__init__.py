@@ -2,5 +2,6 @@
 
 from skconvfilter.plotting.convergence import ConvergenceDisplay
 from skconvfilter.plotting.filters import FilterDisplay
+from skconvfilter.plotting.interpolation import InterpolationDisplay
 
-__all__ = ["ConvergenceDisplay", "FilterDisplay"]
+__all__ = ["ConvergenceDisplay", "FilterDisplay", "InterpolationDisplay"]

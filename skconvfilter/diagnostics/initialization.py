@@ -1,0 +1,254 @@
+"""How likely a random start is a good one, and how many starts that calls for."""
+
+import math
+
+import numpy as np
+from scipy.special import beta, betainc, betaincc, hyp2f1
+
+from skconvfilter.model.validation import check_number
+
+# Up to here a cap is found from a series, beyond it from its share of a ball: the series
+# fails where alpha is near 1, the share and its factor leave float64 where it is small.
+_SMALL_ALPHA = math.sqrt(0.5)
+
+# Relative error that the number of starts may have from the rounding of 0.999999 and such.
+_ROUNDING = 1e-9
+
+
+def ball_success_probability(patch_dim, alpha):
+    r"""Probability that a start drawn from a small ball is a good one, exactly.
+
+    The start :math:`w_0` is uniform in the ball of radius :math:`\alpha \|w^*\|` about
+    the origin in :math:`p` dimensions. It is good if it is nearer to the true filter
+    than the origin is, by as much as the theory asks:
+
+    .. math::
+
+        P\left( \|w_0 - w^*\| \le \sqrt{1 - \alpha^2}\, \|w^*\| \right)
+        = \frac12 I_{1 - \alpha^2}\left( \frac{p + 1}{2}, \frac12 \right)
+        + \frac12 \left( \frac{1 - \alpha^2}{\alpha^2} \right)^{p/2}
+          I_{\alpha^2}\left( \frac{p + 1}{2}, \frac12 \right),
+
+    with :math:`I` the regularised incomplete beta function. The two terms are the caps
+    that the plane through the spheres' intersection cuts off the two balls. The value
+    falls from 1/2 at small :math:`\alpha` to 0 at 1. It is accurate to a few rounding
+    units of 1/2 for any dimension and radius.
+
+    Parameters
+    ----------
+    patch_dim : int or array-like of int
+        Length p of a patch, at least 1.
+    alpha : float or array-like of float
+        Radius of the ball over the norm of the true filter, above 0 and at most 1.
+        `patch_dim` and `alpha` broadcast.
+
+    Returns
+    -------
+    probability : float or ndarray, float64
+        A number, or an array of the shape that the two broadcast to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `patch_dim` is not made of positive ints or `alpha` not of numbers above 0 and
+        at most 1, or if their shapes do not broadcast.
+
+    See Also
+    --------
+    ball_success_bound : The paper's bound.
+    restarts_needed : Number of starts for such a probability.
+
+    Notes
+    -----
+    The paper differs in three places. After Theorem 3.4 it speaks of a failure
+    probability that is bounded from below: it is the success probability. In section
+    3.2 it asks for a start with :math:`\|w_0 - w^*\| < \|w^*\| \cos\phi^*`: this must
+    be :math:`\sin\phi^*`, and :math:`\cos\phi^*` is the radius of the ball. And its
+    bound loses a factor of about :math:`\pi` in the deviation from 1/2. A larger
+    :math:`\alpha` is no easier: the target shrinks and so does the probability.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    Theorem 3.4 and Corollary 3.1; the exact value is not in the paper.
+
+    Examples
+    --------
+    >>> from skconvfilter.diagnostics import ball_success_probability
+    >>> f"{ball_success_probability(9, 0.1):.3f}"
+    '0.390'
+    >>> ball_success_probability([9, 25], [[0.1], [0.05]]).round(3)
+    array([[0.39 , 0.313],
+           [0.445, 0.404]])
+    """
+    p, alpha = _check_ball(patch_dim, alpha)
+    a = (p + 1) / 2
+    # I_{1 - x}(a, 1/2) = 1 - I_x(1/2, a), and x = alpha^2 loses nothing where it is small.
+    own_cap = betaincc(0.5, a, alpha**2) / 2
+    return (own_cap + _target_cap(p, a, alpha))[()]
+
+
+def ball_success_bound(patch_dim, alpha):
+    r"""The paper's lower bound of the probability that a start from a ball is good.
+
+    .. math::
+
+        P\left( \|w_0 - w^*\| \le \sqrt{1 - \alpha^2}\, \|w^*\| \right)
+        \ge \frac12 - \alpha \sqrt{\frac{\pi p}{2}}
+        \qquad\text{for } \alpha \le \frac{1}{\sqrt{2 \pi p}},
+
+    with :math:`w_0` uniform in the ball of radius :math:`\alpha \|w^*\|` about the
+    origin. At the largest such :math:`\alpha` the bound is 0; beyond it is negative,
+    says nothing, and is returned as it is.
+
+    Parameters
+    ----------
+    patch_dim : int or array-like of int
+        Length p of a patch, at least 1.
+    alpha : float or array-like of float
+        Radius of the ball over the norm of the true filter, above 0 and at most 1.
+        `patch_dim` and `alpha` broadcast.
+
+    Returns
+    -------
+    bound : float or ndarray, float64
+        A number, or an array of the shape that the two broadcast to.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`ball_success_probability`.
+
+    See Also
+    --------
+    ball_success_probability : The exact value, and where the paper's text is wrong.
+
+    Notes
+    -----
+    The factor :math:`\sqrt{\pi p / 2}` is about :math:`\pi` times what is needed: the
+    exact value is near :math:`1/2 - \alpha \sqrt{p / (2 \pi)}` for small
+    :math:`\alpha`. The paper calls what it bounds a failure probability once; it is that
+    of success.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    Theorem 3.4. Corollary 3.1 has the ball of radius
+    :math:`\|w^*\| \cos\phi^* < \|w^*\| / \sqrt{8 \pi p}`, where the bound exceeds 1/4.
+
+    Examples
+    --------
+    >>> from skconvfilter.diagnostics import ball_success_bound
+    >>> f"{ball_success_bound(9, 0.1):.3f}"
+    '0.124'
+    >>> f"{ball_success_bound(9, 0.5):.3f}"
+    '-1.380'
+    """
+    p, alpha = _check_ball(patch_dim, alpha)
+    return (0.5 - alpha * np.sqrt(np.pi * p / 2))[()]
+
+
+def restarts_needed(probability, confidence=0.99):
+    r"""Number of independent starts of which one succeeds almost surely.
+
+    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` up to rounding, for the
+    probability :math:`q` of one start and the confidence :math:`c`,
+
+    .. math::
+
+        n = \left\lceil \frac{\log(1 - c)}{\log(1 - q)} \right\rceil.
+
+    Parameters
+    ----------
+    probability : float
+        Probability q that one start succeeds, from 0 to 1.
+    confidence : float, default=0.99
+        Probability c that one of all starts succeeds, above 0 and below 1.
+
+    Returns
+    -------
+    n : int or float
+        An int, at least 1; 1 for ``probability=1``. ``math.inf`` where no number of
+        starts is enough: for ``probability=0``, and for one so small that the number
+        exceeds the range of float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `probability` or `confidence` is not a number in its range.
+
+    See Also
+    --------
+    ball_success_probability : Probability of a start from a ball.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    section 3.2, restarts because Theorem 3.4 gives a constant probability only.
+
+    Examples
+    --------
+    Corollary 3.1 promises a probability of 1/4; it is larger.
+
+    >>> from skconvfilter.diagnostics import ball_success_probability, restarts_needed
+    >>> restarts_needed(0.25)
+    17
+    >>> restarts_needed(ball_success_probability(25, 0.05))
+    9
+    """
+    q = check_number("probability", probability)
+    if not 0 <= q <= 1:
+        raise ValueError(f"probability must be from 0 to 1, got {q!r}.")
+    c = check_number("confidence", confidence)
+    if not 0 < c < 1:
+        raise ValueError(f"confidence must be above 0 and below 1, got {c!r}.")
+    if q in (0, 1):
+        return 1 if q else math.inf
+    n = math.log1p(-c) / math.log1p(-q)
+    # Rounding must not ask for one start more where the quotient is a whole number.
+    return max(1, math.ceil(n * (1 - _ROUNDING))) if math.isfinite(n) else math.inf
+
+
+def _target_cap(p, a, alpha):
+    """Share of the start's ball that lies in the cap cut off the target's ball.
+
+    ``((1 - alpha^2) / alpha^2)^(p/2) I_{alpha^2}(a, 1/2) / 2`` with ``a = (p + 1) / 2``.
+    """
+    small = np.minimum(alpha, _SMALL_ALPHA)
+    large = np.maximum(alpha, _SMALL_ALPHA)
+    # I_x(a, 1/2) = x^a 2F1(a, 1/2; a + 1; x) / (a B(a, 1/2)), where the powers of alpha
+    # cancel but for one. The series has positive terms and no factor here exceeds 1.
+    shrink = np.exp(p / 2 * np.log1p(-(small**2)))
+    series = hyp2f1(0.5, a, a + 1, small**2) / (2 * a * beta(a, 0.5))
+    # 1 - alpha^2 as a product keeps its precision near 1.
+    ratio = (1 - large) * (1 + large) / large**2
+    direct = ratio ** (p / 2) * betainc(a, 0.5, large**2) / 2
+    return np.where(alpha <= _SMALL_ALPHA, small * shrink * series, direct)
+
+
+def _check_ball(patch_dim, alpha):
+    """Both as float64 arrays that broadcast."""
+    dims = _check_array("patch_dim", patch_dim, "iu", "positive ints")
+    if not np.all(dims >= 1):
+        raise ValueError(f"patch_dim must be at least 1, got {patch_dim!r}.")
+    radii = _check_array("alpha", alpha, "iuf", "numbers")
+    if not np.all((radii > 0) & (radii <= 1)):
+        raise ValueError(f"alpha must be above 0 and at most 1, got {alpha!r}.")
+    try:
+        np.broadcast_shapes(dims.shape, radii.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"patch_dim and alpha must broadcast, got the shapes {dims.shape} and "
+            f"{radii.shape}."
+        ) from error
+    return dims.astype(np.float64), radii.astype(np.float64)
+
+
+def _check_array(name, value, kinds, what):
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of {what}: {error}") from error
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name} must be made of {what}, got {value!r}.")
+    return array

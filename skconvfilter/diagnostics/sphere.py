@@ -1,0 +1,95 @@
+"""Ascent on a sphere of directions, several at once, for functions that are not smooth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_MAX_STEPS, _FIRST_STEP, _LONGER, _SHORTER, _MIN_STEP = 40, 0.5, 1.5, 0.4, 1e-3
+_N_TRIES = 3
+# Width of smoothed indicators, in standard deviations of what they are functions of, and
+# how often it is halved where no step helps.
+_FIRST_WIDTH, _N_HALVINGS = 0.3, 3
+
+
+@dataclass(kw_only=True)
+class Point:
+    """A direction, and what it is worth."""
+
+    v: np.ndarray  # (p,), a unit vector
+    score: float  # the larger, the better
+    step: float = _FIRST_STEP  # angle by which it is moved next
+    width: float = _FIRST_WIDTH  # of the smoothed indicators of its next slope
+
+
+def climb(points, slopes, evaluate):
+    """Move points along slopes of something smooth, as long as their scores rise.
+
+    Of a few steps of different length the best is taken if it is better than none. If not,
+    the slope is taken anew of something less smooth, a few times.
+
+    Parameters
+    ----------
+    points : list of Point
+    slopes : callable
+        ``slopes(points)`` returns a tangent of the sphere at each, uphill.
+    evaluate : callable
+        ``evaluate(V)`` returns the points at directions (p, R).
+
+    Returns
+    -------
+    points : list of Point
+        Where they ended.
+    """
+    points = list(points)
+    running = list(range(len(points)))
+    for _ in range(_MAX_STEPS):
+        if not running:
+            break
+        here = [points[i] for i in running]
+        lengths = np.array([point.step * _SHORTER ** np.arange(_N_TRIES) for point in here])
+        moved = [
+            _moved(point.v, slope, own)
+            for point, slope, own in zip(here, slopes(here), lengths, strict=True)
+        ]
+        trials = evaluate(np.hstack(moved))
+        for j, i in enumerate(running):
+            own = trials[j * _N_TRIES : (j + 1) * _N_TRIES]
+            points[i] = _best(points[i], own, lengths[j])
+        smallest = _FIRST_WIDTH * 0.5**_N_HALVINGS
+        running = [i for i in running if points[i].width > smallest]
+    return points
+
+
+def random_directions(n_directions, patch_dim, rng, orthogonal_to=None):
+    """Unit vectors, as columns, orthogonal to a unit vector where one is given.
+
+    Where there are only two, those; where there is none, 0.
+    """
+    if patch_dim == 1:
+        return np.array([[1.0, -1.0]]) if orthogonal_to is None else np.zeros((1, 1))
+    if orthogonal_to is not None and patch_dim == 2:
+        orthogonal = np.array([-orthogonal_to[1], orthogonal_to[0]])
+        return np.column_stack([orthogonal, -orthogonal])
+    V = rng.standard_normal((patch_dim, n_directions))
+    if orthogonal_to is not None:
+        V -= np.outer(orthogonal_to, orthogonal_to @ V)
+    return V / np.linalg.norm(V, axis=0)
+
+
+def _moved(v, slope, lengths):
+    """A direction moved by some angles along a slope, as columns."""
+    norm = np.linalg.norm(slope)
+    along = slope / norm if norm > 0 else slope
+    V = np.outer(v, np.cos(lengths)) + np.outer(along, np.sin(lengths))
+    return V / np.linalg.norm(V, axis=0)
+
+
+def _best(point, trials, lengths):
+    j = max(range(len(trials)), key=lambda j: trials[j].score)
+    if trials[j].score > point.score:
+        trials[j].step = min(lengths[j] * _LONGER, _FIRST_STEP)
+        trials[j].width = point.width
+        return trials[j]
+    point.width *= 0.5
+    point.step = max(point.step * _SHORTER, _MIN_STEP)
+    return point

@@ -1,0 +1,210 @@
+"""The loss on the line through two filters."""
+
+import numpy as np
+
+from skconvfilter.diagnostics.recovery import interpolation
+
+# Losses below are zero up to rounding: about the square of the rounding unit of float64.
+_LOWEST = 1e-30
+
+
+class InterpolationDisplay:
+    r"""Relative loss on the line through two filters.
+
+    The filters are :math:`\alpha w_1 + (1 - \alpha) w_2`, and the loss is relative to
+    the values of :math:`w_2`, the teacher:
+
+    .. math::
+
+        \frac{\frac{1}{n} \sum_n
+              (f(\alpha w_1 + (1 - \alpha) w_2, Z_n) - f(w_2, Z_n))^2}
+             {\left( \frac{1}{n} \sum_n f(w_2, Z_n) \right)^2}.
+
+    It is drawn on a logarithmic axis. Losses below 1e-30, such as the 0 at the teacher,
+    are drawn at a tenth of the smallest loss above, or at 1e-30 if there is none. Where
+    the line goes on beyond the filters, dotted lines mark the two.
+
+    It is recommended to use :meth:`from_filters` to create a display. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    alpha : array-like of shape (n_points,)
+        Weight of the first filter: 0 is the second one, 1 the first.
+    relative_loss : array-like of shape (n_points,)
+        Relative loss there.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the line.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+    line_ : matplotlib Line2D
+        The relative loss against alpha.
+
+    See Also
+    --------
+    skconvfilter.diagnostics.interpolation : The numbers that are drawn.
+    FilterDisplay : Two filters side by side.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    figure 5, shows this line between learned and true filters.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skconvfilter.plotting import InterpolationDisplay
+    >>> display = InterpolationDisplay(
+    ...     alpha=[0.0, 0.5, 1.0], relative_loss=[0.0, 2e-5, 1e-5])
+    >>> display.plot().ax_.get_yscale()
+    'log'
+
+    ``plt.show()`` would show it.
+
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, alpha, relative_loss):
+        self.alpha = alpha
+        self.relative_loss = relative_loss
+
+    @classmethod
+    def from_filters(
+        cls,
+        X,
+        first,
+        second,
+        *,
+        n_points=51,
+        margin=0.0,
+        kernel_size=None,
+        input_shape=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        ax=None,
+        line_kw=None,
+    ):
+        """Draw the loss on the line through two filters.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), \
+                (n_samples, n_patches, patch_dim) or (n_samples, *grid, *window)
+            Samples, in any of the forms that the estimators accept: flat samples,
+            patches as given, or a window view.
+        first, second : array-like or fitted estimator
+            The filters, such as the learned and the true one, in the shape of the window
+            or flat. Of an estimator it is ``coef_``.
+        n_points : int, default=51
+            Number of points, at least 2 and at least ``2 + 2 * margin``.
+        margin : float, default=0.0
+            How far the line goes on beyond both filters, in units of their distance.
+        kernel_size, stride, padding, dilation : int or tuple of int, \
+                default=None, 1, 0, 1
+            The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
+            samples only. With ``kernel_size=None`` a flat sample is one patch.
+        input_shape : int or tuple of int, default=None
+            Shape behind a flat sample, channels last. None: a signal.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        line_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the line.
+
+        Returns
+        -------
+        display : InterpolationDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is wrong, or if the values of `second` are all zero: see
+            :func:`skconvfilter.diagnostics.interpolation`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skconvfilter import ConvReLUFilterRegressor
+        >>> from skconvfilter.datasets import make_filter_regression
+        >>> from skconvfilter.plotting import InterpolationDisplay
+        >>> X, y, teacher = make_filter_regression(
+        ...     kernel_size=3, noise=0.1, return_teacher=True, random_state=0)
+        >>> model = ConvReLUFilterRegressor(kernel_size=3, random_state=0).fit(X, y)
+        >>> display = InterpolationDisplay.from_filters(X, model, teacher, kernel_size=3)
+        >>> bool(display.relative_loss.max() < 0.1)
+        True
+
+        ``plt.show()`` would show it.
+
+        >>> plt.close(display.figure_)
+        """
+        result = interpolation(
+            X,
+            first,
+            second,
+            n_points=n_points,
+            margin=margin,
+            kernel_size=kernel_size,
+            input_shape=input_shape,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+        )
+        display = cls(alpha=result.alpha, relative_loss=result.relative_loss)
+        return display.plot(ax, line_kw=line_kw)
+
+    def plot(self, ax=None, *, line_kw=None):
+        """Draw the loss.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        line_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the line. With a label a legend is
+            drawn too.
+
+        Returns
+        -------
+        display : InterpolationDisplay
+            The display itself, with the attributes that end in an underscore set.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of `alpha` and `relative_loss` disagree.
+        """
+        import matplotlib.pyplot as plt
+
+        alpha = np.asarray(self.alpha, dtype=np.float64)
+        losses = np.asarray(self.relative_loss, dtype=np.float64)
+        if alpha.ndim != 1 or alpha.shape != losses.shape:
+            raise ValueError(
+                "alpha and relative_loss must have the same shape (n_points,), got "
+                f"{alpha.shape} and {losses.shape}."
+            )
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        ax.set_yscale("log")
+        (self.line_,) = ax.plot(alpha, _without_zeros(losses), **(line_kw or {}))
+        if np.any((alpha < 0) | (alpha > 1)):
+            for end in (0, 1):
+                ax.axvline(end, color="0.7", linestyle=":", linewidth=0.8, zorder=1)
+        ax.set_xlabel("weight of the first filter\n(0: the second filter, 1: the first)")
+        ax.set_ylabel("relative loss against the second filter")
+        if "label" in (line_kw or {}):
+            ax.legend(loc="best")
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _without_zeros(losses):
+    """Losses that a logarithmic axis can show."""
+    is_zero = losses < _LOWEST
+    lowest = np.fmin.reduce(losses[~is_zero], initial=np.inf) / 10
+    return np.where(is_zero, lowest if np.isfinite(lowest) else _LOWEST, losses)

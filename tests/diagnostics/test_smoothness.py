@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+
+from skconvfilter.diagnostics import smoothness
+from tests.diagnostics import oracles
+
+QUANTITIES = ["gamma", "L", "disagreement", "cross"]
+ANGLES = np.array([np.pi / 8, np.pi / 4, np.pi / 2])
+
+
+def unit_sphere(shape, rng):
+    X = rng.standard_normal(shape)
+    return X / np.linalg.norm(X, axis=-1, keepdims=True)
+
+
+def assert_close(result, expected, rtol):
+    for name in QUANTITIES:
+        values, exact = getattr(result, name), expected[name]
+        # Noise is relative to the size of the moments, L, not to a small gamma or cross.
+        np.testing.assert_allclose(values, exact, rtol=rtol, atol=1e-3 * result.L[0])
+
+
+class TestAgainstClosedForms:
+    """Half of 20,000 samples leave some 3 % of noise: 6 % is two standard errors."""
+
+    @pytest.mark.parametrize("n_patches", [1, 2, 4])
+    @pytest.mark.parametrize("sphere", [False, True])
+    def test_independent_isotropic_patches(self, n_patches, sphere):
+        rng, p = np.random.default_rng(0), 9
+        draw = unit_sphere if sphere else lambda shape, rng: rng.standard_normal(shape)
+        X, teacher = draw((20_000, n_patches, p), rng), rng.standard_normal(p)
+        result = smoothness(X, teacher, ANGLES, random_state=0)
+        dim = p if sphere else None
+        expected = {
+            name: getattr(oracles, name)(ANGLES, n_patches, dim) for name in QUANTITIES
+        }
+        assert_close(result, expected, rtol=0.06)
+        ratio = max(expected["disagreement"] / ANGLES)
+        assert result.beta == pytest.approx(ratio, rel=0.06)
+        assert result.L_cross == pytest.approx(max(expected["cross"] / ANGLES), abs=0.01)
+
+    def test_identical_patches_are_one_patch(self):
+        rng = np.random.default_rng(0)
+        X = np.repeat(rng.standard_normal((10_000, 1, 5)), 3, axis=1)
+        result = smoothness(X, np.ones(5), ANGLES, random_state=0)
+        expected = {name: getattr(oracles, name)(ANGLES) for name in QUANTITIES}
+        assert_close(result, expected, rtol=0.08)
+        assert result.L_cross == pytest.approx(0, abs=1e-12)
+
+    def test_correlated_entries(self):
+        # Random directions alone miss the extremes here by 40 %.
+        rng, p = np.random.default_rng(0), 9
+        Q = np.linalg.qr(rng.standard_normal((p, p)))[0]
+        root = Q * np.append([1.5, 1.0], np.full(p - 2, 0.3)) @ Q.T
+        X, teacher = rng.standard_normal((20_000, 4, p)) @ root, rng.standard_normal(p)
+        angle = np.pi / 4
+        result = smoothness(X, teacher, [angle], random_state=0)
+        for name in QUANTITIES:
+            exact, _ = oracles.hardest_filter(name, angle, teacher, 4, root=root)
+            assert getattr(result, name)[0] == pytest.approx(exact, rel=0.08), name
+
+    @pytest.mark.parametrize("sigma", [0.6, 1.0, np.inf])
+    def test_the_mixture_of_section_4_in_the_plane(self, sigma):
+        rng = np.random.default_rng(0)
+        z = rng.uniform(-np.pi / 2, np.pi / 2, 20_000)
+        if np.isfinite(sigma):
+            z = sigma * rng.standard_normal(60_000)
+            z = z[np.abs(z) < np.pi / 2][:20_000]
+        angle = z + np.pi * rng.integers(2, size=len(z))
+        X = np.column_stack([np.cos(angle), np.sin(angle)])
+        result = smoothness(X, [1.0, 0.0], ANGLES, random_state=0)
+        exact = [oracles.section_4_moments(phi, sigma) for phi in ANGLES]
+        for name in ("gamma", "L", "disagreement"):
+            expected = [getattr(moments, name) for moments in exact]
+            np.testing.assert_allclose(
+                getattr(result, name), expected, rtol=0.06, atol=2e-3, err_msg=name
+            )
+
+
+@pytest.fixture(scope="module")
+def power_result():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((6000, 1, 6)) * np.arange(1, 7) ** -0.5
+    return X, smoothness(X, np.ones(6), ANGLES, random_state=0)
+
+
+def test_values_lie_between_what_is_searched_and_what_is_certified(power_result):
+    _, result = power_result
+    assert (result.gamma_searched <= result.gamma * 1.05).all()
+    assert (result.gamma_certified <= result.gamma_searched).all()
+    for name in ("L", "disagreement"):
+        searched, certified = (
+            getattr(result, f"{name}_{kind}") for kind in ("searched", "certified")
+        )
+        assert (certified >= 0.95 * searched).all(), name
+
+
+def test_certified_bounds_hold_for_every_filter_of_the_samples(power_result):
+    X, result = power_result
+    rng, unit = np.random.default_rng(2), np.ones(6) / np.sqrt(6)
+    V = rng.standard_normal((200, 6))
+    V -= np.outer(V @ unit, unit)
+    V /= np.linalg.norm(V, axis=1, keepdims=True)
+    for i, angle in enumerate(ANGLES):
+        for v in V:
+            moments = oracles.sample_moments(
+                X, np.cos(angle) * unit + np.sin(angle) * v, unit
+            )
+            assert moments.gamma >= result.gamma_certified[i] - 1e-12
+            assert moments.L <= result.L_certified[i] + 1e-12
+            assert moments.disagreement <= result.disagreement_certified[i] + 1e-12
+
+
+def test_cross_bound_holds_for_every_filter_of_the_samples():
+    rng = np.random.default_rng(0)
+    X, teacher = rng.standard_normal((800, 3, 3)), np.array([1.0, 0.0, 0.0])
+    result = smoothness(X, teacher, ANGLES, random_state=0)
+    assert np.isnan(result.gamma_certified).all()
+    for i, angle in enumerate(ANGLES):
+        for turn in np.linspace(0, 2 * np.pi, 50):
+            v = np.array([0.0, np.cos(turn), np.sin(turn)])
+            moments = oracles.sample_moments(
+                X, np.cos(angle) * teacher + np.sin(angle) * v, teacher
+            )
+            assert moments.cross <= result.cross_certified[i] + 1e-12
+            assert moments.disagreement <= result.disagreement_certified[i] + 1e-12
+            assert moments.L <= result.L_certified[i] + 1e-12
+
+
+def test_gamma_of_two_patches_need_not_fall_with_the_angle():
+    patches = np.tile(oracles.non_monotone_patches(), (500, 1, 1))
+    with pytest.warns(UserWarning, match=r"At the angles \[0.1, 0.7\]"):
+        result = smoothness(patches, [1.0, 0.0], [0.1, 0.7, 0.9], random_state=0)
+    np.testing.assert_allclose(result.gamma[:2], 0, atol=1e-12)
+    assert result.gamma[2] > 0.05
+
+
+class TestSizes:
+    def test_forms_of_the_same_samples_agree(self):
+        rng = np.random.default_rng(0)
+        images, teacher = rng.standard_normal((600, 36)), rng.standard_normal((3, 3))
+        flat = smoothness(
+            images, teacher, [1.0], kernel_size=3, input_shape=(6, 6), random_state=0
+        )
+        windows = np.lib.stride_tricks.sliding_window_view(
+            images.reshape(-1, 6, 6), (3, 3), axis=(1, 2)
+        )
+        view = smoothness(windows, teacher, [1.0], random_state=0)
+        patches = smoothness(
+            windows.reshape(600, 16, 9), teacher.ravel(), [1.0], random_state=0
+        )
+        for other in (view, patches):
+            for name in QUANTITIES:
+                np.testing.assert_allclose(
+                    getattr(other, name), getattr(flat, name), rtol=1e-9
+                )
+
+    def test_scale_of_the_samples_is_squared_and_that_of_the_teacher_plays_no_part(self):
+        rng = np.random.default_rng(0)
+        X, teacher = rng.standard_normal((600, 2, 3)), rng.standard_normal(3)
+        result = smoothness(X, teacher, [1.0], random_state=0)
+        scaled = smoothness(8 * X, 1e-6 * teacher, [1.0], random_state=0)
+        for name in QUANTITIES:
+            np.testing.assert_allclose(
+                getattr(scaled, name), 64 * getattr(result, name), rtol=1e-9
+            )
+
+    def test_subsample_has_the_size_asked_for(self):
+        X = np.random.default_rng(0).standard_normal((1500, 1, 2))
+        assert smoothness(X, [1.0, 0.0], [1.0], max_samples=1000).n_samples == 1000
+        assert smoothness(X, [1.0, 0.0], [1.0]).n_samples == 1500
+
+
+class TestEdges:
+    X = np.random.default_rng(0).standard_normal((2000, 2, 3))
+
+    def test_at_the_angle_0_nothing_disagrees(self):
+        result = smoothness(self.X, [1.0, 0, 0], [0.0], random_state=0)
+        assert result.disagreement[0] == pytest.approx(0, abs=1e-12)
+        assert result.cross[0] == pytest.approx(0, abs=1e-12)
+        assert result.gamma[0] == pytest.approx(1 / 4, rel=0.1)
+        assert np.isnan(result.beta)
+
+    def test_at_the_angle_pi_nothing_agrees(self):
+        result = smoothness(self.X, [1.0, 0, 0], [np.pi], random_state=0)
+        assert result.gamma[0] == pytest.approx(0, abs=1e-12)
+        assert result.L[0] == pytest.approx(0, abs=1e-12)
+
+    def test_patches_of_one_entry(self):
+        X = np.random.default_rng(0).standard_normal((2000, 1, 1))
+        result = smoothness(X, [2.0], [0.0, np.pi], random_state=0)
+        np.testing.assert_allclose(result.gamma, [0.5, 0], atol=0.05)
+        with pytest.raises(ValueError, match="patch_dim=1"):
+            smoothness(X, [2.0], [1.0])
+
+    def test_all_patches_on_one_side_leave_nothing_to_disagree_on(self):
+        X = np.abs(self.X) + 1
+        with pytest.warns(UserWarning, match="fewer than 20 patches per entry"):
+            result = smoothness(X, [1.0, 1.0, 1.0], [0.05], random_state=0)
+        assert np.isnan(result.disagreement).all()
+        assert np.isnan(result.cross).all()
+        assert np.isfinite(result.gamma).all()
+
+    def test_too_few_samples_in_a_wedge_give_nan_and_a_warning(self):
+        with pytest.warns(UserWarning, match="fewer than 20 patches per entry"):
+            result = smoothness(self.X[:40], [1.0, 0, 0], [0.01, 1.5], random_state=0)
+        assert np.isnan(result.disagreement[0])
+        assert np.isnan(result.disagreement_interval[0]).all()
+
+    def test_blank_patches_only(self):
+        with pytest.warns(UserWarning, match="fewer than 20"):
+            result = smoothness(np.zeros((50, 2, 3)), [1.0, 0, 0], [1.0], random_state=0)
+        np.testing.assert_array_equal(result.gamma, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"teacher": [0.0, 0, 0]}, ValueError, "teacher is zero"),
+        ({"teacher": [1.0, 0]}, ValueError, "teacher must have the shape"),
+        ({"teacher": [1.0, 0, np.nan]}, ValueError, "teacher must be finite"),
+        ({"angles": [-0.1]}, ValueError, "angles must lie between 0 and pi"),
+        ({"angles": [4.0]}, ValueError, "angles must lie between 0 and pi"),
+        ({"angles": [np.nan]}, ValueError, "angles must lie"),
+        ({"angles": []}, ValueError, "angles must be one-dimensional"),
+        ({"angles": "x"}, TypeError, "angles must be numbers"),
+        ({"confidence": 1.0}, ValueError, "confidence must lie"),
+        ({"max_samples": 1}, ValueError, "max_samples must be at least 2"),
+        ({"X": np.ones((1, 2, 3))}, ValueError, "n_samples=1"),
+        ({"X": np.full((5, 2, 3), np.nan)}, ValueError, "NaN"),
+        ({"kernel_size": 2}, ValueError, "kernel_size=2"),
+    ],
+)
+def test_bad_input_is_named(arguments, error, message):
+    rng = np.random.default_rng(0)
+    good = {"X": rng.standard_normal((30, 2, 3)), "teacher": [1.0, 0, 0], "angles": [1.0]}
+    with pytest.raises(error, match=message):
+        smoothness(**(good | arguments))
