@@ -1,0 +1,151 @@
+"""gamma, L and their like against the angle to the teacher."""
+
+import numpy as np
+
+from skconvfilter.diagnostics.smoothness import smoothness
+
+_LABELS = {
+    "gamma": r"$\gamma$",
+    "L": "$L$",
+    "disagreement": r"disagreement, $\lambda_{+-}$",
+    "cross": "cross norms",
+}
+
+
+class SmoothnessDisplay:
+    r"""gamma, L and their like against the angle to the teacher.
+
+    A filter is easy to learn where gamma is not far below L. Lines are the held-out
+    values, bands their intervals, and dashed lines the bounds that need no search, where
+    there are any: gamma is at least its bound, the others are at most theirs.
+
+    It is recommended to use :meth:`from_samples` to create a display. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    result : Smoothness
+        What :func:`skconvfilter.diagnostics.smoothness` returned.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the lines.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+    lines_ : dict of matplotlib Line2D
+        The line of each quantity that is drawn.
+
+    See Also
+    --------
+    skconvfilter.diagnostics.smoothness : The numbers that are drawn.
+
+    References
+    ----------
+    Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
+    Assumptions 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from skconvfilter.plotting import SmoothnessDisplay
+    >>> X = np.random.default_rng(0).standard_normal((3000, 1, 3))
+    >>> display = SmoothnessDisplay.from_samples(X, np.ones(3), [0.5, 1.0, 1.5])
+    >>> list(display.lines_)
+    ['gamma', 'L']
+
+    ``plt.show()`` would show it.
+
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, result):
+        self.result = result
+
+    @classmethod
+    def from_samples(
+        cls,
+        X,
+        teacher,
+        angles=None,
+        *,
+        quantities=("gamma", "L"),
+        ax=None,
+        line_kw=None,
+        **options,
+    ):
+        """Estimate the quantities and draw them.
+
+        Parameters
+        ----------
+        X, teacher, angles, **options
+            As for :func:`skconvfilter.diagnostics.smoothness`.
+        quantities, ax, line_kw
+            As for :meth:`plot`.
+
+        Returns
+        -------
+        display : SmoothnessDisplay
+            The display, drawn.
+        """
+        display = cls(result=smoothness(X, teacher, angles, **options))
+        return display.plot(ax, quantities=quantities, line_kw=line_kw)
+
+    def plot(self, ax=None, *, quantities=("gamma", "L"), line_kw=None):
+        """Draw the quantities.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        quantities : sequence of {"gamma", "L", "disagreement", "cross"}, \
+                default=("gamma", "L")
+            What to draw.
+        line_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the lines of held-out values.
+
+        Returns
+        -------
+        display : SmoothnessDisplay
+            The display itself, with the attributes that end in an underscore set.
+
+        Raises
+        ------
+        ValueError
+            For a quantity of another name.
+        """
+        import matplotlib.pyplot as plt
+
+        unknown = [name for name in quantities if name not in _LABELS]
+        if unknown or not quantities:
+            raise ValueError(
+                f"quantities must be some of {list(_LABELS)}, got {list(quantities)}."
+            )
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        degrees = np.degrees(self.result.angles)
+        ax.set_yscale("log")
+        self.lines_ = {}
+        for name in quantities:
+            values, interval, certified = (
+                _without_zeros(getattr(self.result, f"{name}{kind}"))
+                for kind in ("", "_interval", "_certified")
+            )
+            style = {"marker": ".", "label": _LABELS[name], **(line_kw or {})}
+            (line,) = ax.plot(degrees, values, **style)
+            color = line.get_color()
+            ax.fill_between(degrees, *interval.T, color=color, alpha=0.25, linewidth=0)
+            ax.plot(degrees, certified, color=color, linestyle="--", linewidth=0.8)
+            self.lines_[name] = line
+        ax.set_xlabel("angle to the teacher in degrees")
+        ax.set_ylabel("eigenvalue or norm")
+        ax.legend(loc="best")
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _without_zeros(values):
+    """What a logarithmic axis can show; NaN for the rest."""
+    return np.where(values > 0, values, np.nan)
