@@ -1,5 +1,6 @@
 """What theory and data say of a filter: is it easy to learn, and was it recovered."""
 
+from skconvfilter.diagnostics.certificate import Certificate, TheoremCheck, certificate
 from skconvfilter.diagnostics.convexity import OnePointConvexity, one_point_convexity
 from skconvfilter.diagnostics.initialization import (
     ball_success_bound,
@@ -15,12 +16,15 @@ from skconvfilter.diagnostics.recovery import (
 from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
 
 __all__ = [
+    "Certificate",
     "Interpolation",
     "OnePointConvexity",
     "Recovery",
     "Smoothness",
+    "TheoremCheck",
     "ball_success_bound",
     "ball_success_probability",
+    "certificate",
     "interpolation",
     "one_point_convexity",
     "recovery",

@@ -1,0 +1,121 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from skconvfilter.diagnostics import certificate, restarts_needed
+from skconvfilter.model.forward import model_values
+from skconvfilter.model.geometry import flatten_windows
+from skconvfilter.model.objective import FilterObjective
+
+PATCH_DIM = 5
+
+
+def patches(n_patches, n_samples=10_000):
+    return np.random.default_rng(0).standard_normal((n_samples, n_patches, PATCH_DIM))
+
+
+TEACHER = np.random.default_rng(1).standard_normal(PATCH_DIM)
+
+
+def start_at(distance):
+    away = np.random.default_rng(2).standard_normal(PATCH_DIM)
+    return TEACHER + distance * np.linalg.norm(TEACHER) * away / np.linalg.norm(away)
+
+
+def checks(X, **options):
+    result = certificate(X, TEACHER, random_state=0, **options)
+    return {check.theorem: check for check in result.checks}
+
+
+def descend(X, w, step, n_steps):
+    """Factors of the squared distance to the teacher in gradient steps."""
+    samples, geometry = flatten_windows(X)
+    labels = model_values(samples, geometry, TEACHER[:, np.newaxis])[:, 0]
+    objective = FilterObjective(samples, geometry, labels, fit_intercept=False)
+    distances = [np.linalg.norm(w - TEACHER)]
+    for _ in range(n_steps):
+        w = w - step * objective.gradient(w[:, np.newaxis], np.ones(1)).gradient[0]
+        distances.append(np.linalg.norm(w - TEACHER))
+    distances = np.array(distances)
+    return (distances[1:] / distances[:-1]) ** 2, distances[-1] / np.linalg.norm(TEACHER)
+
+
+@pytest.mark.parametrize("theorem", ["Theorem 2.2", "Theorem 3.1"])
+def test_one_patch_contracts_at_least_as_predicted(theorem):
+    X, w = patches(1), start_at(0.5)
+    check = checks(X, initial=w, precision=1e-3)[theorem]
+    assert check.verdict == "holds"
+    factors, distance = descend(X, w, check.step, int(check.iterations))
+    assert factors.max() <= check.contraction
+    assert distance <= 1e-3
+
+
+@pytest.mark.parametrize("n_patches", [1, 2, 4])
+def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
+    X, w = patches(n_patches), start_at(0.5)
+    found = checks(X, initial=w, precision=1e-3)
+    if n_patches > 1:
+        # Vacuous for independent Gaussian patches: gamma(0) < 6 L_cross.
+        assert found["Theorem 3.1"].verdict == "refuted"
+        assert math.isnan(found["Theorem 3.1"].step)
+        assert found["Theorem 2.2"].verdict == "does not apply"
+    check = found["One-point convexity"]
+    assert check.verdict == "may hold"
+    factors, distance = descend(X, w, check.step, int(check.iterations))
+    assert factors.max() <= check.contraction + 0.01
+    assert distance <= 1e-3
+
+
+def test_start_beyond_the_norm_of_the_teacher_refutes():
+    found = checks(patches(1, 2000), initial=start_at(1.2))
+    assert found["Theorem 2.2"].verdict == "refuted"
+    assert found["Theorem 3.1"].verdict == "refuted"
+
+
+def test_without_a_start_it_is_that_of_theorem_3_4():
+    result = certificate(patches(1, 2000), TEACHER, random_state=0)
+    alpha = 1 / math.sqrt(2 * math.pi * PATCH_DIM)
+    assert result.relative_distance == pytest.approx(math.sqrt(1 - alpha**2))
+    assert result.phi_0 == pytest.approx(math.acos(alpha))
+    numbers = result.checks[3].numbers
+    probability = numbers["probability of a start within sqrt(1 - radius**2)"]
+    assert numbers["starts needed for 99 %"] == restarts_needed(probability)
+    assert numbers["the paper's bound of it"] <= probability
+
+
+def test_start_at_the_teacher_needs_no_steps():
+    result = certificate(patches(1, 2000), TEACHER, TEACHER, random_state=0)
+    assert result.relative_distance == 0
+    assert result.checks[0].iterations == 0
+
+
+def test_report_names_every_theorem_and_its_verdict():
+    result = certificate(patches(2, 2000), TEACHER, start_at(0.5), random_state=0)
+    report = str(result)
+    for check in result.checks:
+        assert f"{check.theorem}: {check.verdict}" in report
+
+
+def test_dict_can_be_written_as_json():
+    result = certificate(patches(2, 2000), TEACHER, start_at(0.5), random_state=0)
+    written = json.loads(json.dumps(result.to_dict()))
+    assert [c["theorem"] for c in written["checks"]] == [c.theorem for c in result.checks]
+    assert len(written["smoothness"]["gamma"]) == len(result.smoothness.gamma)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": 0.0}, "precision must be positive"),
+        ({"initial": np.ones(PATCH_DIM - 1)}, "initial must have the shape"),
+        ({"initial": np.full(PATCH_DIM, np.inf)}, "initial must be finite"),
+        ({"teacher": np.zeros(PATCH_DIM)}, "teacher is zero"),
+        ({"teacher": np.zeros(PATCH_DIM), "initial": np.ones(PATCH_DIM)}, "is zero"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    good = {"X": patches(1, 100), "teacher": TEACHER}
+    with pytest.raises(ValueError, match=message):
+        certificate(**(good | arguments))
