@@ -1,6 +1,6 @@
 """What theory and data say of a filter: is it easy to learn, and was it recovered."""
 
-from skconvfilter.diagnostics.certificate import Certificate, TheoremCheck, certificate
+from skconvfilter.diagnostics.certificate import Certificate, certificate
 from skconvfilter.diagnostics.convexity import OnePointConvexity, one_point_convexity
 from skconvfilter.diagnostics.initialization import (
     ball_success_bound,
@@ -14,6 +14,7 @@ from skconvfilter.diagnostics.recovery import (
     recovery,
 )
 from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
+from skconvfilter.diagnostics.theorems import TheoremCheck
 
 __all__ = [
     "Certificate",

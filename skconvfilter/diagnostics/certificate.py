@@ -2,54 +2,31 @@
 
 import math
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from skconvfilter.diagnostics.convexity import OnePointConvexity, one_point_convexity
-from skconvfilter.diagnostics.initialization import (
-    ball_success_bound,
-    ball_success_probability,
-    restarts_needed,
-)
+from skconvfilter.diagnostics.sampling import Subsample
 from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
+from skconvfilter.diagnostics.theorems import (
+    Profile,
+    Start,
+    convexity,
+    corollary_3_1,
+    largest_good_angle,
+    theorem_2_1,
+    theorem_2_2,
+    theorem_3_1,
+    theorem_3_2,
+    theorem_3_3,
+    theorem_3_4,
+)
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.validation import check_filter, check_positive
 
-HOLDS, MAY_HOLD, REFUTED = "holds", "may hold", "refuted"
-DOES_NOT_APPLY = "does not apply"
-
-_N_ANGLES, _N_RADII = 9, 6
-
-
-@dataclass(frozen=True)
-class TheoremCheck:
-    """A theorem beside the numbers of its condition.
-
-    Attributes
-    ----------
-    theorem : str
-    condition : str
-        In the words of the paper, corrected where it slips.
-    verdict : {"holds", "may hold", "refuted", "does not apply"}
-        "holds": by bounds that need no search, for the samples at hand. "refuted": by
-        filters that were found. "may hold": neither.
-    numbers : dict of float
-    step : float
-        Step size allowed for gradient descent; NaN where there is none.
-    contraction : float
-        Factor of ``|w - w*|**2`` in every step of that size, at most; NaN likewise.
-    iterations : float
-        Steps until ``|w - w*|`` is `precision` times ``|w*|``; NaN likewise.
-    """
-
-    theorem: str
-    condition: str
-    verdict: str
-    numbers: dict = field(default_factory=dict)
-    step: float = math.nan
-    contraction: float = math.nan
-    iterations: float = math.nan
+# Angles from 0 to that of the start, angles beyond it, and shells up to the start.
+_N_ANGLES, _N_BEYOND, _N_RADII = 8, 3, 6
 
 
 @dataclass(frozen=True)
@@ -67,7 +44,7 @@ class Certificate:
         Relative distance to which iterations are counted.
     checks : tuple of TheoremCheck
     smoothness : Smoothness
-        The estimates at angles up to `phi_0`.
+        The estimates at angles up to `phi_0` and beyond.
     convexity : OnePointConvexity
         The estimates on shells up to the start.
     """
@@ -170,153 +147,64 @@ def certificate(
     }
     precision = check_positive("precision", precision)
     _, geometry = cut_into_patches(check_any_samples(X)[:1], convolution)
-    distance = _relative_distance(initial, teacher, geometry.layout)
-    phi_0 = math.asin(distance) if distance < 1 else math.nan
+    layout = geometry.layout
+    distance, initial = _start(initial, teacher, layout)
     options = {
         **convolution,
         "max_samples": max_samples,
         "confidence": confidence,
         "random_state": random_state,
     }
-    angles = np.zeros(1)
-    if geometry.layout.patch_dim > 1:
-        angles = np.linspace(0, phi_0 if distance < 1 else np.pi / 2, _N_ANGLES + 1)
+    phi_0 = math.asin(distance) if distance < 1 else math.nan
     with warnings.catch_warnings():
         # That few patches lie in a narrow wedge shows as NaN, and leaves the others.
         warnings.filterwarnings("ignore", "At the angles", UserWarning)
-        smooth = smoothness(X, teacher, angles, **options)
+        smooth = smoothness(X, teacher, _angles(phi_0, layout), **options)
     radii = distance * np.linspace(0, 1, _N_RADII + 1)[1:]
     convex = one_point_convexity(X, teacher, radii if distance else [1e-3], **options)
-    start = _Start(distance, phi_0, precision)
+    subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
+    start = Start(distance, phi_0, precision)
+    near = Profile.of(smooth, phi_0)
+    phi_star = largest_good_angle(smooth)
     return Certificate(
         relative_distance=distance,
         phi_0=phi_0,
         precision=precision,
         checks=(
-            _theorem_2_2(smooth, start),
-            _theorem_3_1(smooth, start),
-            _theorem_3_2(smooth, start),
-            _theorem_3_4(smooth.patch_dim),
-            _convexity(convex, start),
+            theorem_2_1(near, subsample, initial),
+            theorem_2_2(near, start),
+            theorem_3_1(near, start),
+            theorem_3_2(phi_star, start),
+            theorem_3_3(subsample),
+            theorem_3_4(layout.patch_dim),
+            corollary_3_1(phi_star, layout.patch_dim),
+            convexity(convex, start),
         ),
         smoothness=smooth,
         convexity=convex,
     )
 
 
-@dataclass(frozen=True)
-class _Start:
-    distance: float
-    phi_0: float
-    precision: float
-
-    def promise(self, g, G):
-        """Step, contraction and iterations that constants g and G allow."""
-        if not (g > 0 and G > 0 and self.distance < 1):
-            return {}
-        contraction = 1 - (g / G) ** 2
-        ratio = max(self.distance / self.precision, 1.0)
-        iterations = 2 * math.log(ratio) / -math.log1p(-((g / G) ** 2))
-        return {
-            "step": g / G**2,
-            "contraction": contraction,
-            "iterations": math.ceil(iterations),
-        }
+def _angles(phi_0, layout):
+    """Angles to look at: up to the start's, and some beyond."""
+    if layout.patch_dim == 1:
+        return np.zeros(1)
+    if math.isnan(phi_0):
+        return np.linspace(0, np.pi / 2, _N_ANGLES)
+    beyond = np.linspace(phi_0, np.pi / 2, _N_BEYOND + 1)[1:]
+    return np.append(np.linspace(0, phi_0, _N_ANGLES), beyond)
 
 
-def _theorem_2_2(smooth, start):
-    name, condition = "Theorem 2.2", "one patch: gamma > 0 up to phi_0 < pi/2"
-    if smooth.n_patches > 1:
-        return TheoremCheck(name, condition, DOES_NOT_APPLY)
-    gamma, certified = _least(smooth.gamma), _least(smooth.gamma_certified)
-    high = _least(smooth.gamma_interval[:, 1])
-    verdict = _verdict(start.distance < 1, certified > 0, high <= 0)
-    beta = _or_zero(smooth.beta)
-    numbers = {"gamma(phi_0)": gamma, "certified gamma(phi_0)": certified, "beta": beta}
-    promise = start.promise(gamma, np.nanmax(smooth.L) + 4 * beta)
-    return TheoremCheck(name, condition, verdict, numbers, **promise)
-
-
-def _theorem_3_1(smooth, start):
-    condition = "gamma > 6 L_cross up to phi_0 < pi/2"
-    gamma, cross, beta = (
-        _least(smooth.gamma),
-        _or_zero(smooth.L_cross),
-        _or_zero(smooth.beta),
-    )
-    good = smooth.angles > 0
-    lowest_cross = np.nanmax(
-        smooth.cross_interval[good, 0] / smooth.angles[good], initial=0
-    )
-    highest_gamma = _least(smooth.gamma_interval[:, 1])
-    certified = smooth.n_patches == 1 and _least(smooth.gamma_certified) > 0
-    refuted = highest_gamma <= 6 * lowest_cross
-    verdict = _verdict(start.distance < 1, certified, refuted)
-    numbers = {"gamma(phi_0)": gamma, "6 L_cross": 6 * cross, "beta": beta}
-    steepness = np.nanmax(smooth.L) + 10 * cross + 4 * beta
-    promise = start.promise(gamma - 6 * cross, steepness)
-    return TheoremCheck("Theorem 3.1", condition, verdict, numbers, **promise)
-
-
-def _theorem_3_2(smooth, start):
-    condition = "phi_0 < phi*, the largest angle with gamma >= 6 L_cross (for SGD)"
-    enough = np.minimum.accumulate(smooth.gamma) >= 6 * _or_zero(smooth.L_cross)
-    phi_star = float(smooth.angles[enough].max()) if enough.any() else math.nan
-    refuted = not enough.any() or phi_star < start.phi_0
-    verdict = _verdict(start.distance < 1, False, refuted)
-    numbers = {"phi* of the angles looked at": phi_star, "phi_0": start.phi_0}
-    return TheoremCheck("Theorem 3.2", condition, verdict, numbers)
-
-
-def _theorem_3_4(patch_dim):
-    alpha = 1 / math.sqrt(2 * math.pi * patch_dim)
-    probability = float(ball_success_probability(patch_dim, alpha))
-    numbers = {
-        "radius of the ball relative to |w*|": alpha,
-        "probability of a start within sqrt(1 - radius**2)": probability,
-        "the paper's bound of it": float(ball_success_bound(patch_dim, alpha)),
-        "starts needed for 99 %": restarts_needed(probability),
-    }
-    condition = "w_0 uniform in a ball of radius at most |w*| / sqrt(2 pi p)"
-    return TheoremCheck("Theorem 3.4", condition, HOLDS, numbers)
-
-
-def _convexity(convex, start):
-    condition = "<grad l(w), w - w*> >= g |w - w*|**2 on every shell up to the start"
-    g, G = float(convex.convexity.min()), float(convex.steepness.max())
-    refuted = bool((convex.convexity_interval[:, 1] < 0).any())
-    verdict = _verdict(True, False, refuted)
-    numbers = {"g": g, "G": G}
-    return TheoremCheck(
-        "One-point convexity", condition, verdict, numbers, **start.promise(g, G)
-    )
-
-
-def _verdict(possible, certified, refuted):
-    if not possible or refuted:
-        return REFUTED
-    return HOLDS if certified else MAY_HOLD
-
-
-def _least(values):
-    """The envelope at phi_0: gamma need not fall with the angle."""
-    return float(np.nanmin(values)) if np.isfinite(values).any() else math.nan
-
-
-def _or_zero(value):
-    """0 where no angle had patches enough: then nothing disagrees."""
-    return 0.0 if math.isnan(value) else value
-
-
-def _relative_distance(initial, teacher, layout):
+def _start(initial, teacher, layout):
+    """Relative distance of the start to the teacher, and the start if there is one."""
     teacher = check_filter("teacher", teacher, layout.window_shape).ravel()
     if initial is None:
-        return math.sqrt(1 - 1 / (2 * math.pi * layout.patch_dim))
+        return math.sqrt(1 - 1 / (2 * math.pi * layout.patch_dim)), None
     initial = check_filter("initial", initial, layout.window_shape).ravel()
     norm = np.linalg.norm(teacher)
     if norm == 0:
         raise ValueError("teacher is zero: no start has a relative distance to it.")
-    return float(np.linalg.norm(initial - teacher) / norm)
+    return float(np.linalg.norm(initial - teacher) / norm), initial
 
 
 def _plain(value):

@@ -68,6 +68,43 @@ def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
     assert distance <= 1e-3
 
 
+def test_loss_of_the_start_is_compared_with_that_of_0():
+    X = patches(1, 3000)
+    below, above = (
+        checks(X, initial=scale * TEACHER)["Theorem 2.1"] for scale in (0.5, -2.0)
+    )
+    assert below.verdict == "may hold"
+    assert above.verdict == "refuted"
+    # l is 0 at the teacher, l(c w*) = (1 - c)**2 l(0) for c > 0.
+    assert below.numbers["l(w_0) / l(0)"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_theorem_3_3_bounds_l_cross_of_unit_patches(scale):
+    X = patches(3)
+    X = scale * X / np.linalg.norm(X, axis=2, keepdims=True)
+    result = certificate(X, TEACHER, random_state=0)
+    (check,) = [c for c in result.checks if c.theorem == "Theorem 3.3"]
+    assert check.verdict == "may hold"
+    assert check.numbers["3 mu, at least L_cross"] > result.smoothness.L_cross
+    # P(within phi of the boundary) is about 2 phi times the density of the angle there.
+    density = 3 / 4
+    assert check.numbers["mu"] == pytest.approx(2 * density, rel=0.05)
+
+
+def test_theorem_3_3_needs_patches_of_one_length():
+    assert checks(patches(2, 1000))["Theorem 3.3"].verdict == "does not apply"
+
+
+def test_corollary_3_1_follows_from_phi_star():
+    few, many = (checks(patches(k, 4000))["Corollary 3.1"] for k in (1, 2))
+    # One patch: gamma >= 0 = L_cross up to pi/2, so a small ball will do.
+    assert few.verdict == "may hold"
+    assert few.numbers["cos(phi*)"] == pytest.approx(0, abs=1e-12)
+    assert few.numbers["the paper's bound of it"] == pytest.approx(0.5)
+    assert many.verdict == "refuted"
+
+
 def test_start_beyond_the_norm_of_the_teacher_refutes():
     found = checks(patches(1, 2000), initial=start_at(1.2))
     assert found["Theorem 2.2"].verdict == "refuted"
@@ -79,8 +116,8 @@ def test_without_a_start_it_is_that_of_theorem_3_4():
     alpha = 1 / math.sqrt(2 * math.pi * PATCH_DIM)
     assert result.relative_distance == pytest.approx(math.sqrt(1 - alpha**2))
     assert result.phi_0 == pytest.approx(math.acos(alpha))
-    numbers = result.checks[3].numbers
-    probability = numbers["probability of a start within sqrt(1 - radius**2)"]
+    (numbers,) = [c.numbers for c in result.checks if c.theorem == "Theorem 3.4"]
+    probability = numbers["probability of |w_0 - w*| <= |w*| sqrt(1 - radius**2)"]
     assert numbers["starts needed for 99 %"] == restarts_needed(probability)
     assert numbers["the paper's bound of it"] <= probability
 
@@ -88,7 +125,7 @@ def test_without_a_start_it_is_that_of_theorem_3_4():
 def test_start_at_the_teacher_needs_no_steps():
     result = certificate(patches(1, 2000), TEACHER, TEACHER, random_state=0)
     assert result.relative_distance == 0
-    assert result.checks[0].iterations == 0
+    assert result.checks[1].iterations == 0
 
 
 def test_report_names_every_theorem_and_its_verdict():

@@ -1,0 +1,285 @@
+"""The theorems of the paper, each with the numbers of its condition."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skconvfilter.diagnostics.initialization import (
+    ball_success_bound,
+    ball_success_probability,
+    restarts_needed,
+)
+from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.model.forward import model_values, row_blocks
+
+HOLDS, MAY_HOLD, REFUTED = "holds", "may hold", "refuted"
+DOES_NOT_APPLY = "does not apply"
+
+# Patches whose lengths differ by less than this share have one length.
+_SAME_LENGTH = 1e-6
+# Widths of the band about the teacher's boundary that Theorem 3.3 looks at, and how many
+# patches must lie in one to count.
+_BANDS, _MIN_IN_BAND = np.linspace(np.pi / 36, np.pi / 2, 18), 100
+
+
+@dataclass(frozen=True)
+class TheoremCheck:
+    """A theorem beside the numbers of its condition.
+
+    Attributes
+    ----------
+    theorem : str
+    condition : str
+        In the words of the paper, corrected where it slips.
+    verdict : {"holds", "may hold", "refuted", "does not apply"}
+        "holds": by bounds that need no search, for the samples at hand. "refuted": by
+        filters that were found. "may hold": neither.
+    numbers : dict of float
+    step : float
+        Step size allowed for gradient descent; NaN where there is none.
+    contraction : float
+        Factor of ``|w - w*|**2`` in every step of that size, at most; NaN likewise.
+    iterations : float
+        Steps until ``|w - w*|`` is `precision` times ``|w*|``; NaN likewise.
+    """
+
+    theorem: str
+    condition: str
+    verdict: str
+    numbers: dict = field(default_factory=dict)
+    step: float = math.nan
+    contraction: float = math.nan
+    iterations: float = math.nan
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where gradient descent begins, and how far it is to go."""
+
+    distance: float  # relative to the norm of the teacher
+    phi_0: float
+    precision: float
+
+    def promise(self, g, G):
+        """Step, contraction and iterations that constants g and G allow."""
+        if not (g > 0 and G > 0 and self.distance < 1):
+            return {}
+        share = (g / G) ** 2
+        ratio = max(self.distance / self.precision, 1.0)
+        iterations = math.ceil(2 * math.log(ratio) / -math.log1p(-share))
+        return {"step": g / G**2, "contraction": 1 - share, "iterations": iterations}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Constants over all angles up to that of the start."""
+
+    n_patches: int
+    gamma: float  # the least, for it need not fall with the angle
+    gamma_high: float  # end of its interval
+    gamma_certified: float
+    L: float
+    beta: float
+    L_cross: float
+    L_cross_low: float  # end of its interval
+
+    @classmethod
+    def of(cls, smooth, phi_0):
+        """Those of a :class:`Smoothness` up to an angle, NaN for pi/2."""
+        largest = np.pi / 2 if math.isnan(phi_0) else phi_0
+        near = smooth.angles <= largest + 1e-12
+        angles = smooth.angles[near]
+
+        def ratio(values):
+            values, good = values[near], angles > 0
+            # Where no angle has enough patches, filter and teacher agree on nearly all.
+            return float(np.nanmax(values[good] / angles[good], initial=0.0))
+
+        certified = smooth.gamma_certified[near]
+        return cls(
+            n_patches=smooth.n_patches,
+            gamma=float(smooth.gamma[near].min()),
+            gamma_high=float(smooth.gamma_interval[near, 1].min()),
+            gamma_certified=float(certified.min()),
+            L=float(smooth.L[near].max()),
+            beta=ratio(smooth.disagreement),
+            L_cross=ratio(smooth.cross),
+            L_cross_low=ratio(smooth.cross_interval[:, 0]),
+        )
+
+
+def largest_good_angle(smooth):
+    """phi*: the largest angle looked at up to which gamma is at least 6 L_cross."""
+    profiles = [Profile.of(smooth, angle) for angle in smooth.angles]
+    good = [
+        angle
+        for angle, profile in zip(smooth.angles, profiles, strict=True)
+        if angle <= np.pi / 2 and profile.gamma >= 6 * profile.L_cross
+    ]
+    return float(max(good)) if good else math.nan
+
+
+def theorem_2_1(near, subsample, initial):
+    """Positive definite second moments, and a start below the loss of 0."""
+    name = "Theorem 2.1"
+    condition = "one patch: E zz' over any two half-spaces positive definite; l(w_0) < l(0)"
+    if near.n_patches > 1:
+        return TheoremCheck(name, condition, DOES_NOT_APPLY)
+    numbers, ratio = {"gamma(phi_0)": near.gamma}, 0.0
+    if initial is not None:
+        filters = np.column_stack([initial, subsample.teacher])
+        values = model_values(subsample.samples, subsample.geometry, filters)
+        power = np.mean(values[:, 1] ** 2)
+        ratio = float(np.mean((values[:, 0] - values[:, 1]) ** 2) / power) if power else 1.0
+        numbers["l(w_0) / l(0)"] = ratio
+    verdict = _verdict(False, near.gamma_high <= 0 or ratio >= 1)
+    return TheoremCheck(name, condition, verdict, numbers)
+
+
+def theorem_2_2(near, start):
+    """Gradient descent with one patch."""
+    name, condition = "Theorem 2.2", "one patch: gamma > 0 up to phi_0 < pi/2"
+    if near.n_patches > 1:
+        return TheoremCheck(name, condition, DOES_NOT_APPLY)
+    verdict = _verdict(
+        near.gamma_certified > 0, near.gamma_high <= 0 or start.distance >= 1
+    )
+    numbers = {
+        "gamma(phi_0)": near.gamma,
+        "certified gamma(phi_0)": near.gamma_certified,
+        "L": near.L,
+        "beta": near.beta,
+    }
+    promise = start.promise(near.gamma, near.L + 4 * near.beta)
+    return TheoremCheck(name, condition, verdict, numbers, **promise)
+
+
+def theorem_3_1(near, start):
+    """Gradient descent with any number of patches."""
+    certified = near.n_patches == 1 and near.gamma_certified > 0
+    refuted = near.gamma_high <= 6 * near.L_cross_low or start.distance >= 1
+    numbers = {
+        "gamma(phi_0)": near.gamma,
+        "6 L_cross": 6 * near.L_cross,
+        "L": near.L,
+        "beta": near.beta,
+    }
+    steepness = near.L + 10 * near.L_cross + 4 * near.beta
+    return TheoremCheck(
+        "Theorem 3.1",
+        "gamma > 6 L_cross up to phi_0 < pi/2",
+        _verdict(certified, refuted),
+        numbers,
+        **start.promise(near.gamma - 6 * near.L_cross, steepness),
+    )
+
+
+def theorem_3_2(phi_star, start):
+    """Stochastic gradient descent."""
+    refuted = not start.phi_0 < phi_star
+    return TheoremCheck(
+        "Theorem 3.2",
+        "SGD: phi_0 < phi*, the largest angle with gamma >= 6 L_cross",
+        _verdict(False, refuted),
+        {"phi* of the angles looked at": phi_star, "phi_0": start.phi_0},
+    )
+
+
+def theorem_3_3(subsample):
+    """Patches of one length near their mean: its bound of L_cross, corrected.
+
+    The condition on the band about the teacher's boundary must hold for bands of all
+    widths up to pi/2, not just up to the spread of the patches; then L_cross is at most
+    3 mu. The bound of gamma that is printed with it is wrong, and left out.
+    """
+    name = "Theorem 3.3"
+    condition = "unit patches: P(a patch within phi of the teacher's boundary) <= mu phi"
+    lengths, spread, beyond = _closeness(*subsample[:3])
+    if not len(lengths) or np.ptp(lengths) > _SAME_LENGTH * lengths.max():
+        return TheoremCheck(name, condition, DOES_NOT_APPLY)
+    counts = np.array([np.count_nonzero(beyond <= width) for width in _BANDS])
+    shares = counts / (len(beyond) * _BANDS)
+    mu = float(shares[counts >= _MIN_IN_BAND].max(initial=0.0))
+    numbers = {
+        "rho, the largest angle of a patch to the mean": spread,
+        "mu": mu,
+        "3 mu, at least L_cross": 3 * mu * float(lengths.max()) ** 2,
+    }
+    return TheoremCheck(name, condition, MAY_HOLD, numbers)
+
+
+def theorem_3_4(patch_dim):
+    """The ball that starts are drawn from."""
+    alpha = 1 / math.sqrt(2 * math.pi * patch_dim)
+    return TheoremCheck(
+        "Theorem 3.4",
+        "w_0 uniform in a ball of radius at most |w*| / sqrt(2 pi p)",
+        HOLDS,
+        {"radius relative to |w*|": alpha} | _odds(patch_dim, alpha),
+    )
+
+
+def corollary_3_1(phi_star, patch_dim):
+    """The ball that SGD may start in: its radius is |w*| cos(phi*)."""
+    name, condition = "Corollary 3.1", "cos(phi*) < 1 / sqrt(8 pi p)"
+    limit = 1 / math.sqrt(8 * math.pi * patch_dim)
+    if math.isnan(phi_star):
+        return TheoremCheck(name, condition, REFUTED)
+    alpha = max(math.cos(phi_star), np.finfo(float).tiny)
+    numbers = {"cos(phi*)": alpha, "1 / sqrt(8 pi p)": limit}
+    return TheoremCheck(
+        name, condition, _verdict(False, alpha >= limit), numbers | _odds(patch_dim, alpha)
+    )
+
+
+def convexity(convex, start):
+    """What the proofs are after, estimated as it stands."""
+    g, G = float(convex.convexity.min()), float(convex.steepness.max())
+    refuted = bool((convex.convexity_interval[:, 1] < 0).any())
+    return TheoremCheck(
+        "One-point convexity",
+        "<grad l(w), w - w*> >= g |w - w*|**2 on every shell up to the start",
+        _verdict(False, refuted),
+        {"g": g, "G": G},
+        **start.promise(g, G),
+    )
+
+
+def _verdict(certified, refuted):
+    if refuted:
+        return REFUTED
+    return HOLDS if certified else MAY_HOLD
+
+
+def _odds(patch_dim, alpha):
+    probability = float(ball_success_probability(patch_dim, alpha))
+    return {
+        "probability of |w_0 - w*| <= |w*| sqrt(1 - radius**2)": probability,
+        "the paper's bound of it": float(ball_success_bound(patch_dim, alpha)),
+        "starts needed for 99 %": restarts_needed(probability),
+    }
+
+
+def _closeness(samples, geometry, teacher):
+    """Lengths of patches, their largest angle to a sample's mean, angles to the boundary.
+
+    Blank patches are left out.
+    """
+    unit = teacher / np.linalg.norm(teacher)
+    lengths, beyond, spread = [], [], 0.0
+    for rows in row_blocks(len(samples), len(teacher)):
+        windows = patch_windows(geometry.pad(samples[rows]), geometry.layout)
+        patches = windows.reshape(len(windows), -1, len(teacher))
+        norms = np.linalg.norm(patches, axis=2)
+        mean = patches.mean(axis=1)
+        scale = norms * np.linalg.norm(mean, axis=1)[:, np.newaxis]
+        good = scale > 0
+        cosine = np.einsum("nkp,np->nk", patches, mean)[good] / scale[good]
+        spread = max(spread, float(np.arccos(np.clip(cosine, -1, 1)).max(initial=0.0)))
+        shown = norms > 0
+        lengths.append(norms[shown])
+        beyond.append(
+            np.abs(np.arcsin(np.clip(patches[shown] @ unit / norms[shown], -1, 1)))
+        )
+    return np.concatenate(lengths), spread, np.concatenate(beyond)
