@@ -1,14 +1,18 @@
-"""What the README promises."""
+"""What the README and the pages of the documentation promise."""
 
 import doctest
 import os
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).resolve().parents[1] / "README.md"
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 
 
-def test_the_code_of_the_readme_runs():
-    failures, run = doctest.testfile(str(README), module_relative=False)
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_the_code_of_a_page_runs(page):
+    failures, run = doctest.testfile(str(page), module_relative=False)
     assert run > 5
     assert failures == 0
 

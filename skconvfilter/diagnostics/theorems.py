@@ -86,26 +86,23 @@ class Profile:
 
     @classmethod
     def of(cls, smooth, phi_0):
-        """Those of a :class:`Smoothness` up to an angle, NaN for pi/2."""
-        largest = np.pi / 2 if math.isnan(phi_0) else phi_0
-        near = smooth.angles <= largest + 1e-12
-        angles = smooth.angles[near]
+        """Those of a :class:`Smoothness` up to an angle, NaN for pi/2.
 
-        def ratio(values):
-            values, good = values[near], angles > 0
-            # Where no angle has enough patches, filter and teacher agree on nearly all.
-            return float(np.nanmax(values[good] / angles[good], initial=0.0))
-
-        certified = smooth.gamma_certified[near]
+        beta and L_cross are those of all angles looked at, as the paper has them: at
+        small angles, where they may be largest, few patches show them.
+        """
+        near = smooth.angles <= (np.pi / 2 if math.isnan(phi_0) else phi_0) + 1e-12
+        good = smooth.angles > 0
+        lows = smooth.cross_interval[good, 0] / smooth.angles[good]
         return cls(
             n_patches=smooth.n_patches,
             gamma=float(smooth.gamma[near].min()),
             gamma_high=float(smooth.gamma_interval[near, 1].min()),
-            gamma_certified=float(certified.min()),
+            gamma_certified=float(smooth.gamma_certified[near].min()),
             L=float(smooth.L[near].max()),
-            beta=ratio(smooth.disagreement),
-            L_cross=ratio(smooth.cross),
-            L_cross_low=ratio(smooth.cross_interval[:, 0]),
+            beta=smooth.beta,
+            L_cross=smooth.L_cross,
+            L_cross_low=float(lows[np.isfinite(lows)].max(initial=0.0)),
         )
 
 
@@ -189,9 +186,10 @@ def theorem_3_2(phi_star, start):
 def theorem_3_3(subsample):
     """Patches of one length near their mean: its bound of L_cross, corrected.
 
-    The condition on the band about the teacher's boundary must hold for bands of all
-    widths up to pi/2, not just up to the spread of the patches; then L_cross is at most
-    3 mu. The bound of gamma that is printed with it is wrong, and left out.
+    The condition must hold for bands of all widths up to pi/2, not just up to the spread
+    of the patches. Then a filter at the angle phi and the teacher disagree on a share of
+    at most mu phi of the patches, and L_cross is at most mu times their squared length.
+    The bound of gamma that is printed with it is wrong, and left out.
     """
     name = "Theorem 3.3"
     condition = "unit patches: P(a patch within phi of the teacher's boundary) <= mu phi"
@@ -204,7 +202,7 @@ def theorem_3_3(subsample):
     numbers = {
         "rho, the largest angle of a patch to the mean": spread,
         "mu": mu,
-        "3 mu, at least L_cross": 3 * mu * float(lengths.max()) ** 2,
+        "bound of L_cross": mu * float(lengths.max()) ** 2,
     }
     return TheoremCheck(name, condition, MAY_HOLD, numbers)
 

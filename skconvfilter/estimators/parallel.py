@@ -1,13 +1,18 @@
 """Threads over blocks of samples: as many as `n_jobs` says, and no hidden ones."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 # Fewer blocks are done sooner than threads are set to work on them.
 _MIN_BLOCKS = 3
+# A thread takes runs of blocks, long ones because each costs a handover, but several, so
+# that a thread that is held up leaves work to the others.
+_RUNS_PER_THREAD = 3
 
 
 @contextmanager
@@ -19,15 +24,19 @@ def block_mapper(n_jobs):
     that calls it: threads of its own would contend with these, and sum in another order.
     """
     with _threadpools().limit(limits=1, user_api="blas"):
-        if effective_n_jobs(n_jobs) == 1:
+        n_threads = effective_n_jobs(n_jobs)
+        if n_threads == 1:
             yield map
             return
-        with Parallel(n_jobs, require="sharedmem", return_as="generator") as parallel:
+        with ThreadPoolExecutor(n_threads) as threads:
 
             def map_blocks(function, blocks):
                 if len(blocks) < _MIN_BLOCKS:
                     return map(function, blocks)
-                return parallel(delayed(function)(block) for block in blocks)
+                size = -(-len(blocks) // (_RUNS_PER_THREAD * n_threads))
+                runs = [blocks[i : i + size] for i in range(0, len(blocks), size)]
+                results = threads.map(lambda run: [*map(function, run)], runs)
+                return chain.from_iterable(results)
 
             yield map_blocks
 

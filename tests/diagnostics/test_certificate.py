@@ -86,10 +86,18 @@ def test_theorem_3_3_bounds_l_cross_of_unit_patches(scale):
     result = certificate(X, TEACHER, random_state=0)
     (check,) = [c for c in result.checks if c.theorem == "Theorem 3.3"]
     assert check.verdict == "may hold"
-    assert check.numbers["3 mu, at least L_cross"] > result.smoothness.L_cross
+    assert check.numbers["bound of L_cross"] > result.smoothness.L_cross
     # P(within phi of the boundary) is about 2 phi times the density of the angle there.
     density = 3 / 4
     assert check.numbers["mu"] == pytest.approx(2 * density, rel=0.05)
+
+
+def test_near_the_teacher_too_l_cross_is_that_of_all_angles():
+    # Hardly a patch lies between such a start and the teacher.
+    found = checks(patches(2, 4000), initial=0.95 * TEACHER)
+    assert found["Theorem 3.1"].verdict == "refuted"
+    assert found["Theorem 3.1"].numbers["6 L_cross"] > 0.3
+    assert math.isnan(found["Theorem 3.2"].numbers["phi* of the angles looked at"])
 
 
 def test_theorem_3_3_needs_patches_of_one_length():
