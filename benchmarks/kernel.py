@@ -16,6 +16,7 @@ patches), which makes times comparable with the rate of a matrix product.
 
 import argparse
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from timing import hold_to_one_thread, print_environment, side_by_side
 
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.kernels import reference
-from skconvfilter.kernels.dispatch import available_kernels, choose_kernel
+from skconvfilter.kernels.dispatch import available_kernels, choose_kernel, kernel
 from skconvfilter.model.forward import row_blocks
 from skconvfilter.model.geometry import convolution_geometry
 from skconvfilter.model.objective import FilterObjective
@@ -43,6 +44,7 @@ BATCH_SIZES = [32, 128, 512, 2048]
 # Elements of the data in a line: beyond all caches but the last.
 N_ELEMENTS = 3_200_000
 GEMM_SIZE = 1024
+THREADS_SAMPLES = 30_000
 
 
 class Problem:
@@ -204,23 +206,32 @@ def print_growth():
 
 
 def print_threads():
-    print("value and gradient of all of 20,000 samples: two threads against one")
-    print(f"{'data':11} {'window':8} {'R':>2} {'one, ms':>8} {'two, ms':>8} ratio  bits")
+    print(
+        f"value and gradient of {THREADS_SAMPLES:,} samples, two threads against one; beside"
+    )
+    print("it what two threads gain on two calls of the kernel that have nothing to share")
+    print(
+        f"{'data':11} {'window':8} {'R':>2} {'one, ms':>8} {'two, ms':>8} ratio bits alone"
+    )
     for n_filters in (1, 8):
-        problem = Problem(MNIST, n_filters, 20_000)
-        with block_mapper(2) as map_blocks:
-            calls = {1: problem.objective(), 2: problem.objective(map_blocks)}
-            seconds = side_by_side(calls, n_rounds=15)
-            alone, together = (calls[n]() for n in (1, 2))
-        same = all(
-            np.array_equal(a, b)
-            for a, b in zip(alone, together, strict=True)
-            if a is not None
-        )
+        problem = Problem(MNIST, n_filters, THREADS_SAMPLES)
+        with block_mapper(2) as map_blocks, ThreadPoolExecutor(2) as threads:
+            one, two = problem.objective(), problem.objective(map_blocks)
+            halves = [problem.kernel(kernel), problem.kernel(kernel)]
+            calls = {
+                "one": one,
+                "two": two,
+                "apart": lambda halves=halves: [half() for half in halves],
+                "together": lambda halves=halves: [*threads.map(lambda f: f(), halves)],
+            }
+            seconds = side_by_side(calls, n_rounds=21)
+            pairs = zip(one(), two(), strict=True)
+        same = all(np.array_equal(a, b) for a, b in pairs if a is not None)
         print(
             f"{_name(MNIST)} {n_filters:2d} "
-            f"{1e3 * seconds[1]:8.1f} {1e3 * seconds[2]:8.1f} "
-            f"{seconds[1] / seconds[2]:4.2f}x  {'same' if same else 'DIFFERENT'}",
+            f"{1e3 * seconds['one']:8.1f} {1e3 * seconds['two']:8.1f} "
+            f"{seconds['one'] / seconds['two']:4.2f}x  {'same' if same else 'DIFFERENT'} "
+            f"{seconds['apart'] / seconds['together']:5.2f}x",
             flush=True,
         )
 
