@@ -206,9 +206,7 @@ def print_growth():
 
 
 def print_threads():
-    print(
-        f"value and gradient of {THREADS_SAMPLES:,} samples, two threads against one; beside"
-    )
+    print(f"value and gradient of {THREADS_SAMPLES:,} samples: two threads, one; beside")
     print("it what two threads gain on two calls of the kernel that have nothing to share")
     print(
         f"{'data':11} {'window':8} {'R':>2} {'one, ms':>8} {'two, ms':>8} ratio bits alone"
