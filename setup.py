@@ -24,7 +24,10 @@ extension = Extension(
     include_dirs=[KERNELS],
     depends=[f"{KERNELS}/lanes.h", f"{KERNELS}/lanes_template.h"],
     extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O3", "-g0"],
-    # Without a compiler setuptools then goes on, and the NumPy kernels run.
-    optional=not required,
 )
-setup(ext_modules=[] if skipped else cythonize([extension], build_dir="build/cython"))
+extensions = [] if skipped else cythonize([extension], build_dir="build/cython")
+for extension in extensions:
+    # Without a compiler setuptools then goes on, and the NumPy kernels run. Set here,
+    # because cythonize makes extensions of its own and forgets it.
+    extension.optional = not required
+setup(ext_modules=extensions)
