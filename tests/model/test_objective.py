@@ -1,3 +1,4 @@
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -320,3 +321,17 @@ def test_evaluation_take_and_put():
     np.testing.assert_array_equal(changed.gradient, whole.gradient)
     np.testing.assert_array_equal(whole.loss, before)
     assert changed.gauss_newton is None
+
+
+def test_samples_that_overlap_in_memory_do_not_stay_packed():
+    n_samples, length = 3000, 200
+    series = np.random.default_rng(0).standard_normal(n_samples + length)
+    samples = np.lib.stride_tricks.sliding_window_view(series, length)[:n_samples]
+    geometry = convolution_geometry(length, kernel_size=5)
+    objective = FilterObjective(samples, geometry, np.zeros(n_samples))
+    tracemalloc.start()
+    objective.value(np.ones((5, 1)), np.ones(1))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Packed, they would take two hundred times the memory of the series.
+    assert kept < 0.05 * n_samples * length * samples.itemsize
