@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.model.angles import angles_to
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.objective import ROUNDING_UNITS
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
@@ -188,7 +189,7 @@ def recovery(
         loss = _relative_loss(values[:, :1], values[:, 1])[0]
     moment = _second_moment(samples, geometry)
     return Recovery(
-        angle=_angle(w, true),
+        angle=float(angles_to(true, w)),
         relative_error=float(error / norm) if norm else np.nan,
         relative_error_on_data=_error_on_data(moment, w - true, true),
         relative_loss=float(loss),
@@ -328,15 +329,6 @@ def _grid(n_points, margin):
     nearest = [np.abs(alpha - end).argmin() for end in (0, 1)]
     alpha[nearest] = [0, 1]
     return alpha
-
-
-def _angle(u, v):
-    lengths = np.linalg.norm(u), np.linalg.norm(v)
-    if min(lengths) == 0:
-        return np.nan
-    u, v = u / lengths[0], v / lengths[1]
-    # Unlike the arc cosine it keeps its precision near 0 and pi.
-    return float(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))
 
 
 def _relative_loss(values, labels):

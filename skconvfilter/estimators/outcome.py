@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skconvfilter.estimators.scaling import Scaling
+from skconvfilter.model.angles import angles_to
 from skconvfilter.solvers.restarts import SearchResult
 
 
@@ -82,7 +83,7 @@ def _history(dataset, outcome):
             "relative_loss": _relative(squares, dataset, scaling),
             "gradient_norm": scaling.gradients(raw["gradient_norm"]),
             "learning_rate": scaling.outer_rate(raw["learning_rate"]),
-            "angle": _angles(raw["filters"], result.w),
+            "angle": angles_to(result.w, raw["filters"]),
             "stage": raw["stage"],
         }
         if held_out_power is not None:
@@ -97,13 +98,6 @@ def _relative(squares, dataset, scaling):
     mean = np.average(dataset.targets, weights=dataset.weights)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return squares * np.divide(scaling.target_scale, abs(mean)) ** 2
-
-
-def _angles(filters, w):
-    norms = np.linalg.norm(filters, axis=-1) * np.linalg.norm(w)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = (filters @ w) / norms
-    return np.arccos(np.clip(cosine, -1, 1))
 
 
 def _validation_attributes(outcome, ran):

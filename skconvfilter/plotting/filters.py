@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_array
 
+from skconvfilter.model.angles import angles_to
 from skconvfilter.plotting.panels import (
     draw_colorbar,
     draw_curves,
@@ -142,7 +143,7 @@ class FilterDisplay:
         filters, titles = [learned], ["learned"]
         if teacher is not None:
             teacher = _check_teacher(teacher, learned.shape)
-            angle = _angle_in_degrees(teacher, learned)
+            angle = np.degrees(angles_to(np.ravel(teacher), np.ravel(learned)))
             note = "" if np.isnan(angle) else f" ({angle:.1f}°)"
             filters, titles = [teacher, learned], ["true", f"learned{note}"]
         display = cls(filters=filters, titles=titles)
@@ -311,14 +312,3 @@ def _check_axes(axes, n_panels):
             f"axes must have {n_panels} entries, one for every panel, got {axes.size}."
         )
     return axes
-
-
-def _angle_in_degrees(u, v):
-    """Angle between two filters; nan if one is zero."""
-    lengths = np.linalg.norm(u), np.linalg.norm(v)
-    if min(lengths) == 0:
-        return np.nan
-    u, v = u / lengths[0], v / lengths[1]
-    # Unlike the arc cosine it keeps its precision at small angles.
-    half = np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v))
-    return np.degrees(2 * half)
