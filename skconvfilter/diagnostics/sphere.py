@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MAX_STEPS, _FIRST_STEP, _LONGER, _SHORTER, _MIN_STEP = 40, 0.5, 1.5, 0.4, 1e-3
-_N_TRIES = 3
+_MAX_STEPS, _FIRST_STEP, _LONGER, _SHORTER, _MIN_STEP = 20, 0.5, 1.5, 0.4, 1e-3
+_N_TRIES = 2
 # Width of smoothed indicators, in standard deviations of what they are functions of, and
 # how often it is halved where no step helps.
-_FIRST_WIDTH, _N_HALVINGS = 0.3, 3
+_FIRST_WIDTH, _N_HALVINGS = 0.3, 2
 
 
 @dataclass(kw_only=True)
