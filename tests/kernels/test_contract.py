@@ -113,6 +113,14 @@ def test_a_gate_lets_only_patches_count_that_are_active_for_it_too(kernel, case)
 
 
 @every_kernel
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_a_gate_of_another_length_is_refused(kernel, length):
+    packed = kernel.pack(np.ones((3, 8)), PAIRS)
+    with pytest.raises(ValueError, match=r"must have shape \(2, n_filters\)"):
+        kernel.active_mean_patches(packed, PAIRS, np.ones((2, 1)), np.ones(length))
+
+
+@every_kernel
 @every_dtype
 def test_no_patch_is_active_for_the_zero_filter(kernel, dtype):
     samples = np.random.default_rng(0).standard_normal((3, 8)).astype(dtype)
