@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from skconvfilter.diagnostics.sampling import Subsample, check_confidence, hold_out
-from skconvfilter.diagnostics.sphere import Point, climb, random_directions
+from skconvfilter.diagnostics.sphere import THOROUGH, Point, climb, random_directions
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.model.forward import model_values, pack, row_blocks
 from skconvfilter.model.objective import FilterObjective
 
 _RADII = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-_N_DIRECTIONS, _N_STARTS = 64, 4
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,12 @@ def one_point_convexity(
     confidence = check_confidence(confidence)
     radii = _check_radii(radii)
     subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
-    shells = [_Shells(half, subsample) for half in subsample.halves()]
+    return estimate_convexity(subsample, radii, confidence)
+
+
+def estimate_convexity(subsample, radii, confidence, effort=THOROUGH):
+    """The same on checked data."""
+    shells = [_Shells(half, subsample, effort) for half in subsample.halves()]
     convexity, searched, steepness = np.empty((3, len(radii)))
     interval = np.empty((len(radii), 2))
     for i, radius in enumerate(radii):
@@ -158,7 +162,8 @@ class _Away(Point):
 class _Shells:
     """Half of the samples, and the search on it."""
 
-    def __init__(self, samples, subsample):
+    def __init__(self, samples, subsample, effort):
+        self.effort = effort
         self.samples, self.teacher = samples, subsample.teacher
         self.geometry = subsample.geometry
         self.norm = np.linalg.norm(self.teacher)
@@ -168,19 +173,20 @@ class _Shells:
         self.objective = FilterObjective(
             samples, self.geometry, self.labels, fit_intercept=False
         )
-        self.directions = _directions(self.teacher / self.norm, subsample.rng)
+        unit = self.teacher / self.norm
+        self.directions = _directions(unit, effort.n_directions, subsample.rng)
         self.steepness = 0.0
 
     def least(self, radius):
         """The direction found with the least convexity."""
 
-        def evaluate(V):
+        def evaluate(V, _=None):
             return self._evaluate(radius, V)
 
         points = sorted(evaluate(self.directions), key=lambda point: -point.score)
-        points = points[:_N_STARTS]
+        points = points[: self.effort.n_starts]
         if len(self.teacher) > 1:
-            points = climb(points, _tangents, evaluate)
+            points = climb(points, _tangents, evaluate, self.effort.n_steps)
         return max(points, key=lambda point: point.score)
 
     def contributions(self, radius, v):
@@ -210,15 +216,15 @@ class _Shells:
         ]
 
 
-def _directions(unit, rng):
+def _directions(unit, n_directions, rng):
     """Random directions, and as many at random angles to the one towards 0.
 
     That is where shells are worst, and random directions have no such neighbours.
     """
-    anywhere = random_directions(_N_DIRECTIONS, len(unit), rng)
+    anywhere = random_directions(n_directions, len(unit), rng)
     if len(unit) == 1:
         return anywhere
-    aside = random_directions(_N_DIRECTIONS, len(unit), rng, orthogonal_to=unit)
+    aside = random_directions(n_directions, len(unit), rng, orthogonal_to=unit)
     angles = rng.uniform(0, np.pi / 2, size=aside.shape[1])
     towards = np.sin(angles) * aside - np.outer(unit, np.cos(angles))
     return np.hstack([anywhere, towards])

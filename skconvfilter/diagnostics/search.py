@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skconvfilter.diagnostics.sphere import Point, climb, random_directions
+from skconvfilter.diagnostics.sphere import THOROUGH, Point, climb, random_directions
 from skconvfilter.model.events import BOTH, FILTER, TEACHER
 
-_N_DIRECTIONS, _N_STARTS, _N_LATER_STARTS = 64, 4, 1
-# Patches that a gradient is taken from: a direction to try need not be exact.
-_GRADIENT_PATCHES = 2**15
+# Random directions that are refined beside the one found at the angle before.
+_N_LATER_STARTS = 1
 
 
 class Quantity(NamedTuple):
@@ -48,6 +47,7 @@ class Term(NamedTuple):
 class Extreme(Point):
     """A filter at an angle, by its direction away from the teacher."""
 
+    quantity: str
     value: float  # of the quantity, on the samples searched
     w: np.ndarray  # (p,), the filter
     terms: list  # of Term
@@ -68,15 +68,19 @@ class DirectionSearch:
     events : TeacherEvents
     patches : PatchSample
     rng : numpy.random.Generator
+    effort : Effort
     """
 
-    def __init__(self, events, patches, rng):
+    def __init__(self, events, patches, rng, effort=THOROUGH):
         self.events = events
         self.patches = patches
+        self.effort = effort
         teacher = events.teacher
         self.unit = teacher / np.linalg.norm(teacher)
-        self.directions = random_directions(_N_DIRECTIONS, len(teacher), rng, self.unit)
-        self.last = {name: [] for name in QUANTITIES}
+        self.directions = random_directions(
+            effort.n_directions, len(teacher), rng, self.unit
+        )
+        self.last = {}  # the Extreme of each quantity at the angle before
 
     def extremes(self, angle):
         """The most extreme filter found for each quantity.
@@ -85,60 +89,81 @@ class DirectionSearch:
         -------
         extremes : dict of Extreme
         """
-        found = {}
-        for name, quantity in QUANTITIES.items():
+        points = self._starts(angle)
+        if len(self.unit) > 2 and 0 < angle < np.pi:
 
-            def evaluate(V, quantity=quantity):
-                return self._evaluate(quantity, angle, V)
+            def evaluate(V, owners):
+                names = [owner.quantity for owner in owners]
+                columns = {
+                    name: [r for r, own in enumerate(names) if own == name]
+                    for name in set(names)
+                }
+                found = {
+                    name: iter(moved)
+                    for name, moved in self._evaluate(angle, V, columns).items()
+                }
+                return [next(found[name]) for name in names]
 
-            def slopes(extremes, quantity=quantity):
-                return self._slopes(extremes, quantity.sign)
-
-            points = self._starts(name, evaluate)
-            if len(self.unit) > 2 and 0 < angle < np.pi:
-                points = climb(points, slopes, evaluate)
-            found[name] = max(points, key=lambda point: point.score)
-            self.last[name] = [found[name].v]
-        return found
+            points = climb(points, self._slopes, evaluate, self.effort.n_steps)
+        for name in QUANTITIES:
+            own = [point for point in points if point.quantity == name]
+            self.last[name] = max(own, key=lambda point: point.score)
+        return dict(self.last)
 
     def filters(self, angle, V=None):
         """Filters at an angle to the teacher, along some directions or the random ones."""
         V = self.directions if V is None else V
         return np.cos(angle) * self.unit[:, np.newaxis] + np.sin(angle) * V
 
-    def _starts(self, name, evaluate):
-        last = self.last[name]
-        points = evaluate(np.column_stack([*last, self.directions]))
-        fresh = sorted(points[len(last) :], key=lambda point: -point.score)
-        n_terms = len(QUANTITIES[name].pairs)
-        n_fresh = _N_LATER_STARTS if last else max(1, _N_STARTS // n_terms)
-        return points[: len(last)] + fresh[:n_fresh]
+    def _starts(self, angle):
+        """For each quantity the best fresh directions, and the last one found."""
+        # At 0 and pi all directions lead to the same filter.
+        fresh = self.directions if 0 < angle < np.pi else self.directions[:, :1]
+        n_fresh = fresh.shape[1]
+        columns = {name: list(range(n_fresh)) for name in QUANTITIES}
+        for i, name in enumerate(self.last):
+            columns[name].append(n_fresh + i)
+        V = np.column_stack([fresh, *(extreme.v for extreme in self.last.values())])
+        starts = []
+        for name, points in self._evaluate(angle, V, columns).items():
+            n_starts = max(1, self.effort.n_starts // len(QUANTITIES[name].pairs))
+            best = sorted(points[:n_fresh], key=lambda point: -point.score)
+            starts += points[n_fresh:]
+            starts += best[: _N_LATER_STARTS if self.last else n_starts]
+        return starts
 
-    def _evaluate(self, quantity, angle, V):
+    def _evaluate(self, angle, V, columns):
+        """Points by quantity, at those of the directions that `columns` names for it."""
         W = self.filters(angle, V)
-        moments = self.events.moments(W, quantity.pairs)
-        solved = [
-            _extreme_term(pair, matrices, quantity.sign)
-            for pair, matrices in zip(quantity.pairs, moments, strict=True)
+        wanted = [
+            (a, b, own) for name, own in columns.items() for a, b in QUANTITIES[name].pairs
         ]
-        totals = sum(values for values, _ in solved)
-        return [
-            Extreme(
-                score=quantity.sign * totals[r],
-                value=totals[r],
-                v=V[:, r],
-                w=W[:, r],
-                terms=[terms[r] for _, terms in solved],
-            )
-            for r in range(V.shape[1])
-        ]
+        moments = iter(self.events.moments(W, wanted))
+        points = {}
+        for name, own in columns.items():
+            pairs, sign = QUANTITIES[name]
+            solved = [_extreme_term(pair, next(moments), sign) for pair in pairs]
+            totals = sum(values for values, _ in solved)
+            points[name] = [
+                Extreme(
+                    quantity=name,
+                    score=sign * totals[i],
+                    value=totals[i],
+                    v=V[:, r],
+                    w=W[:, r],
+                    terms=[terms[i] for _, terms in solved],
+                )
+                for i, r in enumerate(own)
+            ]
+        return points
 
-    def _slopes(self, extremes, sign):
+    def _slopes(self, extremes):
         """Gradients of the smoothed quantity, to more or less, on the sphere."""
         W = np.column_stack([extreme.w for extreme in extremes])
         projections = self.events.projections(W, [_probes(e.terms) for e in extremes])
         slopes = []
         for extreme, own in zip(extremes, projections, strict=True):
+            sign = QUANTITIES[extreme.quantity].sign
             slope = sign * self.patches.slope(extreme, own)
             for axis in (self.unit, extreme.v):
                 slope = slope - (axis @ slope) * axis
@@ -163,10 +188,10 @@ class PatchSample:
         self.inside = patches @ teacher > 0
 
     @classmethod
-    def draw(cls, samples, geometry, teacher, rng):
+    def draw(cls, samples, geometry, teacher, n_patches, rng):
         """Random ones, with replacement, of all patches of some samples."""
         layout = geometry.layout
-        n_patches = min(_GRADIENT_PATCHES, len(samples) * layout.n_patches)
+        n_patches = min(n_patches, len(samples) * layout.n_patches)
         sample = np.sort(rng.integers(len(samples), size=n_patches))
         base = layout.base[rng.integers(layout.n_patches, size=n_patches)]
         padded = geometry.pad(samples)

@@ -13,6 +13,7 @@ from skconvfilter.diagnostics.search import (
     PatchSample,
     contributions,
 )
+from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.model.events import TeacherEvents
 
 _N_ANGLES = 9
@@ -176,14 +177,35 @@ def smoothness(
     }
     confidence = check_confidence(confidence)
     subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
+    angles = _check_angles(angles, subsample.geometry.layout.patch_dim)
+    result, scarce = estimate_smoothness(subsample, angles, confidence)
+    if scarce:
+        warnings.warn(
+            f"At the angles {np.round(scarce, 4).tolist()} fewer than "
+            f"{_PATCHES_PER_ENTRY} patches per entry of the filter lie between filter "
+            "and teacher: disagreement and cross are NaN there. Pass more samples, or "
+            "larger angles.",
+            stacklevel=2,
+        )
+    return result
+
+
+def estimate_smoothness(subsample, angles, confidence, effort=THOROUGH):
+    """Estimate on checked data.
+
+    Returns
+    -------
+    result : Smoothness
+    scarce : list of float
+        Angles at which too few patches lie between filter and teacher.
+    """
     samples, geometry, teacher, rng = subsample
     layout = geometry.layout
-    angles = _check_angles(angles, layout.patch_dim)
-    folds = [_Fold(half, geometry, teacher, rng) for half in subsample.halves()]
-    columns = _search_all(folds, angles, confidence, rng)
+    folds = [_Fold(half, geometry, teacher, rng, effort) for half in subsample.halves()]
+    columns, scarce = _search_all(folds, angles, confidence, rng)
     bounds = brackets(samples, geometry, teacher, angles)
     columns |= {f"{name}_certified": bound for name, bound in bounds._asdict().items()}
-    return Smoothness(
+    result = Smoothness(
         angles=angles,
         beta=_largest_ratio(columns["disagreement"], angles),
         L_cross=_largest_ratio(columns["cross"], angles),
@@ -192,15 +214,17 @@ def smoothness(
         patch_dim=layout.patch_dim,
         **columns,
     )
+    return result, scarce
 
 
 class _Fold:
     """Half of the samples, and the search on it."""
 
-    def __init__(self, samples, geometry, teacher, rng):
+    def __init__(self, samples, geometry, teacher, rng, effort):
         self.events = TeacherEvents(samples, geometry, teacher)
-        self.patches = PatchSample.draw(samples, geometry, teacher, rng)
-        self.search = DirectionSearch(self.events, self.patches, rng)
+        n_patches = effort.n_gradient_patches
+        self.patches = PatchSample.draw(samples, geometry, teacher, n_patches, rng)
+        self.search = DirectionSearch(self.events, self.patches, rng, effort)
         self.n_patches = len(samples) * geometry.layout.n_patches
 
     def has_enough(self, angle):
@@ -211,7 +235,7 @@ class _Fold:
 
 
 def _search_all(folds, angles, confidence, rng):
-    """Held-out values, their intervals and the values searched, by quantity."""
+    """Held-out values, intervals and values searched, by quantity; and scarce angles."""
     shape = len(angles)
     columns = {}
     for name in QUANTITIES:
@@ -234,15 +258,7 @@ def _search_all(folds, angles, confidence, rng):
             mean, interval = hold_out(held_out, confidence, rng)
             columns[name][i], columns[f"{name}_interval"][i] = mean, interval
             columns[f"{name}_searched"][i] = np.mean([own[name].value for own in found])
-    if scarce:
-        warnings.warn(
-            f"At the angles {np.round(scarce, 4).tolist()} fewer than "
-            f"{_PATCHES_PER_ENTRY} patches per entry of the filter lie between filter "
-            "and teacher: disagreement and cross are NaN there. Pass more samples, or "
-            "larger angles.",
-            stacklevel=3,
-        )
-    return columns
+    return columns, scarce
 
 
 def _largest_ratio(values, angles):

@@ -1,14 +1,29 @@
 """Ascent on a sphere of directions, several at once, for functions that are not smooth."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-_MAX_STEPS, _FIRST_STEP, _LONGER, _SHORTER, _MIN_STEP = 20, 0.5, 1.5, 0.4, 1e-3
+_FIRST_STEP, _LONGER, _SHORTER, _MIN_STEP = 0.5, 1.5, 0.4, 1e-3
 _N_TRIES = 2
 # Width of smoothed indicators, in standard deviations of what they are functions of, and
 # how often it is halved where no step helps.
 _FIRST_WIDTH, _N_HALVINGS = 0.3, 2
+
+
+class Effort(NamedTuple):
+    """How hard to search."""
+
+    n_directions: int  # random ones, to begin with
+    n_starts: int  # best of them that are refined
+    n_steps: int  # of the refinement, at most
+    n_gradient_patches: int  # that its slopes are taken from: they need not be exact
+
+
+THOROUGH = Effort(64, 4, 20, 2**15)
+# For estimates beside a fit, which must not take longer than the fit.
+QUICK = Effort(12, 1, 4, 2**12)
 
 
 @dataclass(kw_only=True)
@@ -21,7 +36,7 @@ class Point:
     width: float = _FIRST_WIDTH  # of the smoothed indicators of its next slope
 
 
-def climb(points, slopes, evaluate):
+def climb(points, slopes, evaluate, n_steps):
     """Move points along slopes of something smooth, as long as their scores rise.
 
     Of a few steps of different length the best is taken if it is better than none. If not,
@@ -33,7 +48,9 @@ def climb(points, slopes, evaluate):
     slopes : callable
         ``slopes(points)`` returns a tangent of the sphere at each, uphill.
     evaluate : callable
-        ``evaluate(V)`` returns the points at directions (p, R).
+        ``evaluate(V, owners)`` returns the points at directions (p, R), where they are
+        moved from the points `owners`.
+    n_steps : int
 
     Returns
     -------
@@ -42,7 +59,7 @@ def climb(points, slopes, evaluate):
     """
     points = list(points)
     running = list(range(len(points)))
-    for _ in range(_MAX_STEPS):
+    for _ in range(n_steps):
         if not running:
             break
         here = [points[i] for i in running]
@@ -51,7 +68,8 @@ def climb(points, slopes, evaluate):
             _moved(point.v, slope, own)
             for point, slope, own in zip(here, slopes(here), lengths, strict=True)
         ]
-        trials = evaluate(np.hstack(moved))
+        owners = [point for point in here for _ in range(_N_TRIES)]
+        trials = evaluate(np.hstack(moved), owners)
         for j, i in enumerate(running):
             own = trials[j * _N_TRIES : (j + 1) * _N_TRIES]
             points[i] = _best(points[i], own, lengths[j])

@@ -57,12 +57,24 @@ class TeacherEvents:
                 means[TEACHER] = teacher_active - both
             yield means
 
-    def moments(self, W, pairs):
-        """Second moments ``E Z_a Z_b'`` of pairs of events, shape (R, p, p) each."""
-        totals = [0.0] * len(pairs)
-        for means in self.mean_patches(W, {event for pair in pairs for event in pair}):
-            for i, (a, b) in enumerate(pairs):
-                totals[i] = totals[i] + means[a] @ means[b].transpose(0, 2, 1)
+    def moments(self, W, wanted):
+        """Second moments ``E Z_a Z_b'``.
+
+        Parameters
+        ----------
+        W : ndarray of shape (patch_dim, R)
+        wanted : list of (a, b, columns)
+            Pairs of events, each with the indices of the filters that are asked for.
+
+        Returns
+        -------
+        moments : list of ndarray of shape (n_columns, p, p)
+        """
+        totals = [0.0] * len(wanted)
+        for means in self.mean_patches(W, {event for a, b, _ in wanted for event in (a, b)}):
+            for i, (a, b, columns) in enumerate(wanted):
+                products = means[a][columns] @ means[b][columns].transpose(0, 2, 1)
+                totals[i] = totals[i] + products
         return [total / self.n_samples for total in totals]
 
     def projections(self, W, probes):

@@ -54,7 +54,7 @@ def test_slope_is_the_gradient_of_the_smoothed_quantity(problem, pairs):
     terms = [
         Term(a, vectors[2 * i], b, vectors[2 * i + 1]) for i, (a, b) in enumerate(pairs)
     ]
-    extreme = Extreme(score=0.0, value=0.0, v=w, w=w, terms=terms)
+    extreme = Extreme(quantity="L", score=0.0, value=0.0, v=w, w=w, terms=terms)
     width = extreme.width * (patches @ w).std()
 
     def projections(w):
@@ -107,7 +107,7 @@ def test_refinement_finds_more_than_many_random_directions(problem, name):
     W = np.cos(angle) * unit[:, np.newaxis] + np.sin(angle) * V
     norms = sum(
         np.linalg.svd(moments, compute_uv=False)[:, -1 if quantity.sign < 0 else 0]
-        for moments in events.moments(W, quantity.pairs)
+        for moments in events.moments(W, [(*pair, slice(None)) for pair in quantity.pairs])
     )
     best = quantity.sign * (quantity.sign * norms).max()
     # 2,000 directions of a 2-sphere are dense; the search may stop a hair before them.
