@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHAIN = ["estimators", "solvers", "initializers", "model", "kernels"]
 MAY_IMPORT = {
     **{layer: set(CHAIN[i:]) for i, layer in enumerate(CHAIN)},
+    "estimators": {*CHAIN, "diagnostics"},
     "diagnostics": {"diagnostics", "model", "kernels"},
     "plotting": {"plotting", "diagnostics", "model", "kernels"},
     "datasets": {"datasets", "model", "kernels"},

@@ -13,6 +13,11 @@ from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.forward import row_blocks
 
 
+def no_brackets(angles):
+    """In place of bounds that are not asked for."""
+    return Brackets(*np.full((4, len(angles)), np.nan))
+
+
 class Brackets(NamedTuple):
     """One-sided bounds at every angle; NaN where there is none."""
 
@@ -45,7 +50,7 @@ def brackets(samples, geometry, teacher, angles):
     layout = geometry.layout
     unit = teacher / np.linalg.norm(teacher)
     sums = None
-    for rows in row_blocks(len(samples), len(teacher)):
+    for rows in row_blocks(len(samples), layout.n_patches * layout.patch_dim):
         windows = patch_windows(geometry.pad(samples[rows]), layout)
         patches = windows.reshape(len(windows), layout.n_patches, layout.patch_dim)
         block = _block_sums(patches, unit, angles)

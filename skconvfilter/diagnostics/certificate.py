@@ -1,14 +1,15 @@
 """Which theorems of the paper apply to given data, and what they promise."""
 
 import math
-import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from skconvfilter.diagnostics.convexity import OnePointConvexity, one_point_convexity
-from skconvfilter.diagnostics.sampling import Subsample
-from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
+from skconvfilter.diagnostics.convexity import OnePointConvexity, estimate_convexity
+from skconvfilter.diagnostics.path import Path, follow
+from skconvfilter.diagnostics.sampling import Subsample, check_confidence
+from skconvfilter.diagnostics.smoothness import Smoothness, estimate_smoothness
+from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.diagnostics.theorems import (
     Profile,
     Start,
@@ -22,14 +23,10 @@ from skconvfilter.diagnostics.theorems import (
     theorem_3_3,
     theorem_3_4,
 )
-from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.validation import check_filter, check_positive
 
-# Angles from 0 to that of the start, angles beyond it, and shells up to the start.
-_N_ANGLES, _N_BEYOND, _N_RADII = 8, 3, 6
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Certificate:
     """What :func:`certificate` says; ``print`` shows it as a report.
 
@@ -47,6 +44,8 @@ class Certificate:
         The estimates at angles up to `phi_0` and beyond.
     convexity : OnePointConvexity
         The estimates on shells up to the start.
+    path : Path or None
+        What a fit did, if its path was given.
     """
 
     relative_distance: float
@@ -55,6 +54,7 @@ class Certificate:
     checks: tuple
     smoothness: Smoothness
     convexity: OnePointConvexity
+    path: Path | None
 
     def __str__(self):
         angle = f"{math.degrees(self.phi_0):.1f} degrees"
@@ -71,6 +71,8 @@ class Certificate:
                     f"  step {check.step:.3g}: contraction {check.contraction:.6f}, "
                     f"{check.iterations:,.0f} iterations to {self.precision:g}"
                 )
+        if self.path is not None:
+            lines += ["", str(self.path)]
         return "\n".join(lines)
 
     def to_dict(self):
@@ -83,6 +85,7 @@ def certificate(
     teacher,
     initial=None,
     *,
+    path=None,
     kernel_size=None,
     input_shape=None,
     stride=1,
@@ -112,6 +115,8 @@ def certificate(
     initial : array-like, default=None
         The start, in the shape of the window or flat. None: at the distance that
         Theorem 3.4 gives from the ball of radius ``|w*| / sqrt(2 pi patch_dim)``.
+    path : array-like of shape (n_iterations + 1, patch_dim), default=None
+        Filters that a fit went through, its start first, to set beside the promises.
     precision : float, default=1e-6
         Relative distance to the teacher to which iterations are counted.
 
@@ -146,23 +151,23 @@ def certificate(
         "dilation": dilation,
     }
     precision = check_positive("precision", precision)
-    _, geometry = cut_into_patches(check_any_samples(X)[:1], convolution)
-    layout = geometry.layout
-    distance, initial = _start(initial, teacher, layout)
-    options = {
-        **convolution,
-        "max_samples": max_samples,
-        "confidence": confidence,
-        "random_state": random_state,
-    }
-    phi_0 = math.asin(distance) if distance < 1 else math.nan
-    with warnings.catch_warnings():
-        # That few patches lie in a narrow wedge shows as NaN, and leaves the others.
-        warnings.filterwarnings("ignore", "At the angles", UserWarning)
-        smooth = smoothness(X, teacher, _angles(phi_0, layout), **options)
-    radii = distance * np.linspace(0, 1, _N_RADII + 1)[1:]
-    convex = one_point_convexity(X, teacher, radii if distance else [1e-3], **options)
+    confidence = check_confidence(confidence)
     subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
+    initial, path = _check_start(initial, path, subsample.geometry.layout)
+    return certify(subsample, initial, path, precision, confidence)
+
+
+def certify(subsample, initial, path, precision, confidence, effort=THOROUGH):
+    """The same on checked data."""
+    layout = subsample.geometry.layout
+    distance = _relative_distance(initial, subsample.teacher)
+    phi_0 = math.asin(distance) if distance < 1 else math.nan
+    # That few patches lie in a narrow wedge shows as NaN, and leaves the others.
+    smooth, _ = estimate_smoothness(
+        subsample, _angles(phi_0, layout, effort), confidence, effort
+    )
+    radii = max(distance, precision) * np.linspace(0, 1, effort.n_radii + 1)[1:]
+    convex = estimate_convexity(subsample, radii, confidence, effort)
     start = Start(distance, phi_0, precision)
     near = Profile.of(smooth, phi_0)
     phi_star = largest_good_angle(smooth)
@@ -182,29 +187,42 @@ def certificate(
         ),
         smoothness=smooth,
         convexity=convex,
+        path=None if path is None else follow(path, subsample, precision, effort),
     )
 
 
-def _angles(phi_0, layout):
+def _angles(phi_0, layout, effort):
     """Angles to look at: up to the start's, and some beyond."""
     if layout.patch_dim == 1:
         return np.zeros(1)
     if math.isnan(phi_0):
-        return np.linspace(0, np.pi / 2, _N_ANGLES)
-    beyond = np.linspace(phi_0, np.pi / 2, _N_BEYOND + 1)[1:]
-    return np.append(np.linspace(0, phi_0, _N_ANGLES), beyond)
+        return np.linspace(0, np.pi / 2, effort.n_angles)
+    beyond = np.linspace(phi_0, np.pi / 2, effort.n_beyond + 1)[1:]
+    return np.append(np.linspace(0, phi_0, effort.n_angles), beyond)
 
 
-def _start(initial, teacher, layout):
-    """Relative distance of the start to the teacher, and the start if there is one."""
-    teacher = check_filter("teacher", teacher, layout.window_shape).ravel()
+def _relative_distance(initial, teacher):
     if initial is None:
-        return math.sqrt(1 - 1 / (2 * math.pi * layout.patch_dim)), None
-    initial = check_filter("initial", initial, layout.window_shape).ravel()
-    norm = np.linalg.norm(teacher)
-    if norm == 0:
-        raise ValueError("teacher is zero: no start has a relative distance to it.")
-    return float(np.linalg.norm(initial - teacher) / norm), initial
+        return math.sqrt(1 - 1 / (2 * math.pi * len(teacher)))
+    return float(np.linalg.norm(initial - teacher) / np.linalg.norm(teacher))
+
+
+def _check_start(initial, path, layout):
+    """Start and path as flat filters, None where there is none."""
+    if path is not None:
+        if initial is not None:
+            raise ValueError("path begins with the start: give initial or path, not both.")
+        shape = np.shape(path)
+        if len(shape) != 2 or shape[0] == 0 or shape[1] != layout.patch_dim:
+            raise ValueError(
+                "path must have the shape (n_iterations + 1, patch_dim), with "
+                f"patch_dim={layout.patch_dim}, got {shape}."
+            )
+        path = check_filter("path", path, shape)
+        return path[0], path
+    if initial is not None:
+        initial = check_filter("initial", initial, layout.window_shape).ravel()
+    return initial, None
 
 
 def _plain(value):

@@ -13,7 +13,7 @@ from skconvfilter.model.objective import FilterObjective
 _RADII = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OnePointConvexity:
     r"""What :func:`one_point_convexity` estimates on shells about the teacher.
 

@@ -80,6 +80,9 @@ class DirectionSearch:
         self.directions = random_directions(
             effort.n_directions, len(teacher), rng, self.unit
         )
+        # Of one patch the three events exclude each other, so that nothing crosses.
+        only = events.layout.n_patches == 1
+        self.quantities = [name for name in QUANTITIES if not (only and name == "cross")]
         self.last = {}  # the Extreme of each quantity at the angle before
 
     def extremes(self, angle):
@@ -88,6 +91,7 @@ class DirectionSearch:
         Returns
         -------
         extremes : dict of Extreme
+            By quantity; "cross" is missing where it is 0 throughout.
         """
         points = self._starts(angle)
         if len(self.unit) > 2 and 0 < angle < np.pi:
@@ -105,7 +109,7 @@ class DirectionSearch:
                 return [next(found[name]) for name in names]
 
             points = climb(points, self._slopes, evaluate, self.effort.n_steps)
-        for name in QUANTITIES:
+        for name in self.quantities:
             own = [point for point in points if point.quantity == name]
             self.last[name] = max(own, key=lambda point: point.score)
         return dict(self.last)
@@ -120,7 +124,7 @@ class DirectionSearch:
         # At 0 and pi all directions lead to the same filter.
         fresh = self.directions if 0 < angle < np.pi else self.directions[:, :1]
         n_fresh = fresh.shape[1]
-        columns = {name: list(range(n_fresh)) for name in QUANTITIES}
+        columns = {name: list(range(n_fresh)) for name in self.quantities}
         for i, name in enumerate(self.last):
             columns[name].append(n_fresh + i)
         V = np.column_stack([fresh, *(extreme.v for extreme in self.last.values())])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skconvfilter.diagnostics.brackets import brackets
+from skconvfilter.diagnostics.brackets import brackets, no_brackets
 from skconvfilter.diagnostics.sampling import Subsample, check_confidence, hold_out
 from skconvfilter.diagnostics.search import (
     QUANTITIES,
@@ -22,7 +22,7 @@ _N_ANGLES = 9
 _PATCHES_PER_ENTRY = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Smoothness:
     r"""The quantities of Assumptions 3.1 and 3.2, as :func:`smoothness` estimates them.
 
@@ -203,7 +203,10 @@ def estimate_smoothness(subsample, angles, confidence, effort=THOROUGH):
     layout = geometry.layout
     folds = [_Fold(half, geometry, teacher, rng, effort) for half in subsample.halves()]
     columns, scarce = _search_all(folds, angles, confidence, rng)
-    bounds = brackets(samples, geometry, teacher, angles)
+    if len(samples) * layout.n_patches <= effort.n_certified:
+        bounds = brackets(samples, geometry, teacher, angles)
+    else:
+        bounds = no_brackets(angles)
     columns |= {f"{name}_certified": bound for name, bound in bounds._asdict().items()}
     result = Smoothness(
         angles=angles,
@@ -250,6 +253,10 @@ def _search_all(folds, angles, confidence, rng):
         found = [fold.search.extremes(angle) for fold in folds]
         for name in QUANTITIES:
             if name in ("disagreement", "cross") and not enough and angle > 0:
+                continue
+            if name not in found[0]:
+                columns[name][i] = columns[f"{name}_searched"][i] = 0.0
+                columns[f"{name}_interval"][i] = 0.0
                 continue
             held_out = [
                 contributions(other.events, own[name])

@@ -13,17 +13,20 @@ _FIRST_WIDTH, _N_HALVINGS = 0.3, 2
 
 
 class Effort(NamedTuple):
-    """How hard to search."""
+    """How closely to look, and how hard to search."""
 
     n_directions: int  # random ones, to begin with
     n_starts: int  # best of them that are refined
     n_steps: int  # of the refinement, at most
     n_gradient_patches: int  # that its slopes are taken from: they need not be exact
+    n_angles: int  # from 0 to that of the start
+    n_beyond: int  # angles beyond it
+    n_radii: int  # of shells up to the start
+    n_on_path: int  # filters of a path that are looked at
+    n_certified: float  # patches beyond which there are no bounds without search
 
 
-THOROUGH = Effort(64, 4, 20, 2**15)
-# For estimates beside a fit, which must not take longer than the fit.
-QUICK = Effort(12, 1, 4, 2**12)
+THOROUGH = Effort(64, 4, 20, 2**15, 8, 3, 6, 1000, np.inf)
 
 
 @dataclass(kw_only=True)

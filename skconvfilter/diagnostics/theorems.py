@@ -84,6 +84,12 @@ class Profile:
     L_cross: float
     L_cross_low: float  # end of its interval
 
+    @property
+    def constants(self):
+        """g and G of Theorem 3.1; of Theorem 2.2 for one patch, as nothing crosses."""
+        g = self.gamma - 6 * self.L_cross
+        return g, self.L + 10 * self.L_cross + 4 * self.beta
+
     @classmethod
     def of(cls, smooth, phi_0):
         """Those of a :class:`Smoothness` up to an angle, NaN for pi/2.
@@ -148,7 +154,7 @@ def theorem_2_2(near, start):
         "L": near.L,
         "beta": near.beta,
     }
-    promise = start.promise(near.gamma, near.L + 4 * near.beta)
+    promise = start.promise(*near.constants)
     return TheoremCheck(name, condition, verdict, numbers, **promise)
 
 
@@ -162,13 +168,12 @@ def theorem_3_1(near, start):
         "L": near.L,
         "beta": near.beta,
     }
-    steepness = near.L + 10 * near.L_cross + 4 * near.beta
     return TheoremCheck(
         "Theorem 3.1",
         "gamma > 6 L_cross up to phi_0 < pi/2",
         _verdict(certified, refuted),
         numbers,
-        **start.promise(near.gamma - 6 * near.L_cross, steepness),
+        **start.promise(*near.constants),
     )
 
 
@@ -193,16 +198,17 @@ def theorem_3_3(subsample):
     """
     name = "Theorem 3.3"
     condition = "unit patches: P(a patch within phi of the teacher's boundary) <= mu phi"
-    lengths, spread, beyond = _closeness(*subsample[:3])
-    if not len(lengths) or np.ptp(lengths) > _SAME_LENGTH * lengths.max():
+    closeness = _closeness(*subsample[:3])
+    if closeness is None:
         return TheoremCheck(name, condition, DOES_NOT_APPLY)
+    length, spread, beyond = closeness
     counts = np.array([np.count_nonzero(beyond <= width) for width in _BANDS])
     shares = counts / (len(beyond) * _BANDS)
     mu = float(shares[counts >= _MIN_IN_BAND].max(initial=0.0))
     numbers = {
         "rho, the largest angle of a patch to the mean": spread,
         "mu": mu,
-        "bound of L_cross": mu * float(lengths.max()) ** 2,
+        "bound of L_cross": mu * length**2,
     }
     return TheoremCheck(name, condition, MAY_HOLD, numbers)
 
@@ -260,24 +266,27 @@ def _odds(patch_dim, alpha):
 
 
 def _closeness(samples, geometry, teacher):
-    """Lengths of patches, their largest angle to a sample's mean, angles to the boundary.
+    """Length of patches, their largest angle to a sample's mean, angles to the boundary.
 
-    Blank patches are left out.
+    Blank patches are left out; None where the others are not of one length.
     """
     unit = teacher / np.linalg.norm(teacher)
-    lengths, beyond, spread = [], [], 0.0
-    for rows in row_blocks(len(samples), len(teacher)):
-        windows = patch_windows(geometry.pad(samples[rows]), geometry.layout)
+    shortest, longest, beyond, spread = np.inf, 0.0, [], 0.0
+    layout = geometry.layout
+    for rows in row_blocks(len(samples), layout.n_patches * layout.patch_dim):
+        windows = patch_windows(geometry.pad(samples[rows]), layout)
         patches = windows.reshape(len(windows), -1, len(teacher))
         norms = np.linalg.norm(patches, axis=2)
+        shown = norms > 0
+        shortest = min(shortest, norms[shown].min(initial=np.inf))
+        longest = max(longest, norms.max())
+        if longest - shortest > _SAME_LENGTH * longest:
+            return None
         mean = patches.mean(axis=1)
         scale = norms * np.linalg.norm(mean, axis=1)[:, np.newaxis]
         good = scale > 0
         cosine = np.einsum("nkp,np->nk", patches, mean)[good] / scale[good]
         spread = max(spread, float(np.arccos(np.clip(cosine, -1, 1)).max(initial=0.0)))
-        shown = norms > 0
-        lengths.append(norms[shown])
-        beyond.append(
-            np.abs(np.arcsin(np.clip(patches[shown] @ unit / norms[shown], -1, 1)))
-        )
-    return np.concatenate(lengths), spread, np.concatenate(beyond)
+        sine = np.clip(patches[shown] @ unit / norms[shown], -1, 1)
+        beyond.append(np.abs(np.arcsin(sine)))
+    return (float(longest), spread, np.concatenate(beyond)) if longest > 0 else None

@@ -1,5 +1,6 @@
 """From checked data and settings to the starts, the solver and the search."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,13 @@ from sklearn.utils import check_random_state
 from skconvfilter.estimators.outcome import FitOutcome
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.estimators.starts import draw_starts, make_redraw
+from skconvfilter.estimators.theory import theory_schedule
 from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Stopping
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 from skconvfilter.solvers.restarts import descend, explore_and_polish, subsample
-from skconvfilter.solvers.schedules import Constant, TwoStage
+from skconvfilter.solvers.schedules import Constant, Schedule, TwoStage
 from skconvfilter.solvers.sgd import SGD
 
 # Learning rates relative to 1 / largest curvature. With mini-batches of 16, three times
@@ -35,14 +37,15 @@ class Seeds:
     split: int
     init: np.random.RandomState  # for a user's callable
     redraw: np.random.SeedSequence  # for restarts that die
+    theory: np.random.Generator
 
     @classmethod
     def draw(cls, random_state, n_init):
         """Independent streams from one random state."""
         random_state = check_random_state(random_state)
         entropy = random_state.randint(2**31, size=4).tolist()
-        streams = np.random.SeedSequence(entropy).spawn(5 + n_init)
-        solver, subsample, split, init, redraw, *starts = streams
+        streams = np.random.SeedSequence(entropy).spawn(6 + n_init)
+        solver, subsample, split, init, redraw, *starts, theory = streams
         return cls(
             starts=[np.random.default_rng(seed) for seed in starts],
             solver=int(solver.generate_state(1)[0]),
@@ -50,6 +53,7 @@ class Seeds:
             split=int(split.generate_state(1)[0]),
             init=np.random.RandomState(init.generate_state(4)),
             redraw=redraw,
+            theory=np.random.default_rng(theory),
         )
 
 
@@ -93,7 +97,7 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
         settings.n_iter_no_change,
         floor=0.5 * (_ROUNDING_UNITS * objective.precision) ** 2,
     )
-    solver = _solver(sample, starts, settings, seeds, scaling)
+    solver = _solver(sample, starts, settings, seeds, scaling, stopping)
     if not settings.polish:
         solver = solver or LevenbergMarquardt()
         result = descend(objective, starts, solver, stopping, **search)
@@ -135,25 +139,34 @@ def make_objective(dataset, settings, scaling, map_blocks=map):
     )
 
 
-def _solver(objective, starts, settings, seeds, scaling):
+def _solver(objective, starts, settings, seeds, scaling, stopping):
     if settings.solver == "gauss-newton":
         return None
     return SGD(
-        schedule=_schedule(objective, starts, settings, scaling),
+        schedule=_schedule(objective, starts, settings, seeds, scaling, stopping),
         batch_size=settings.batch_size,
         redraw=make_redraw(objective, starts, settings, seeds, scaling),
         seed=seeds.solver,
     )
 
 
-def _schedule(objective, starts, settings, scaling):
+@dataclass(frozen=True)
+class _OwnSchedule(Schedule):
+    """The user's callable, in the units of the user."""
+
+    rule: Callable
+    scaling: Scaling
+
+    def __call__(self, step, running):
+        losses = running.losses
+        rate = self.rule(step, self.scaling.losses(losses))
+        return self.scaling.rate(_checked_rate(rate, losses))
+
+
+def _schedule(objective, starts, settings, seeds, scaling, stopping):
     rule = settings.learning_rate
     if callable(rule):
-
-        def schedule(step, losses):
-            return scaling.rate(_checked_rate(rule(step, scaling.losses(losses)), losses))
-
-        return schedule
+        return _OwnSchedule(rule, scaling)
     curvature = largest_curvature(objective, starts.W, starts.signs, settings.batch_size)
 
     def rate(setting, automatic):
@@ -161,11 +174,16 @@ def _schedule(objective, starts, settings, scaling):
             return automatic / curvature if curvature > 0 else 1.0
         return float(scaling.rate(setting))
 
+    if rule == "two-stage":
+        first = rate(settings.learning_rate_init, _FIRST_RATE)
+        second = rate(settings.learning_rate_final, _SECOND_RATE)
+        return TwoStage(first, second, settings.switch)
+    constant = rate(settings.learning_rate_init, _CONSTANT_RATE)
     if rule == "constant":
-        return Constant(rate(settings.learning_rate_init, _CONSTANT_RATE))
-    first = rate(settings.learning_rate_init, _FIRST_RATE)
-    second = rate(settings.learning_rate_final, _SECOND_RATE)
-    return TwoStage(first, second, settings.switch)
+        return Constant(constant)
+    return theory_schedule(
+        objective, starts, stopping, constant, settings.batch_size, seeds.theory
+    )
 
 
 def _checked_rate(rate, losses):

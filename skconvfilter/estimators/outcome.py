@@ -39,6 +39,7 @@ def fitted_attributes(dataset, outcome):
         "relative_loss_": float(_relative(squares, dataset, scaling)),
         "n_iter_": max(1, int(ran.sum()) - 1),
         "loss_curve_": history["loss"][ran, result.best_restart],
+        "coef_path_": _path(dataset, scaling, result)[ran],
         "best_restart_": result.best_restart,
         "n_samples_seen_": dataset.n_samples,
         "history_": history,
@@ -70,6 +71,12 @@ def filter_attributes(dataset, coef, sign, intercept):
         "intercept_": float(intercept),
         "sign_": int(sign),
     }
+
+
+def _path(dataset, scaling, result):
+    filters = result.history["filters"][:, result.best_restart]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return scaling.filters(filters).astype(dataset.samples.dtype)
 
 
 def _history(dataset, outcome):

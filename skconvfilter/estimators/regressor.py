@@ -1,18 +1,22 @@
 """The regressor: one convolutional filter, ReLU, average pooling."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from skconvfilter.estimators.data import check_dataset, check_samples
+from skconvfilter.estimators.base import PatchRegressor
+from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds, fit_filter
 from skconvfilter.estimators.outcome import fitted_attributes
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import print_progress, warn_not_converged
+from skconvfilter.estimators.report import (
+    print_progress,
+    warn_not_converged,
+    warn_without_theory,
+)
 from skconvfilter.estimators.settings import check_settings
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
 from skconvfilter.estimators.streaming import continue_stream
+from skconvfilter.estimators.theory import theory_attributes
 from skconvfilter.model.forward import model_values, response_map
 from skconvfilter.solvers.driver import Status
 
@@ -26,14 +30,12 @@ def _streams(estimator):
     return True
 
 
-class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
+class ConvReLUFilterRegressor(PatchRegressor):
     r"""One convolutional filter with ReLU and average pooling, learned from (X, y).
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
-    .. math::
-
-        \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i, 0) + b,
+    .. math:: \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i, 0) + b,
 
     and the fit minimises, with weights :math:`\omega_n`,
 
@@ -80,15 +82,16 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         such an array.
     init_radius : "auto", "theory" or float, default="auto"
         Length of random starts. "auto": each direction gets the length that fits `y`
-        best. A number: uniform in the ball of that radius. "theory": the radius of
-        Theorem 3.4 of [1]_, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher,
-        which is estimated.
+        best. A number: uniform in the ball of that radius. "theory": that of Theorem
+        3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, an estimate.
     n_init : int, default=16
         Number of starts.
-    learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
-        A callable ``learning_rate(step, losses)`` gets the number of the update, from 0,
-        and the losses of shape (n_epochs + 1, n_running) at the start and after every
-        epoch; it returns a float or one number for each running restart.
+    learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
+        "theory": the step of Theorem 3.1 (2.2 for one patch) at the distance from the
+        filter of a quick fit; where its condition fails, as with an intercept or a penalty,
+        that of "constant", with a warning. A callable ``learning_rate(step, losses)`` gets
+        the number of the update, from 0, and the losses of shape (n_epochs + 1, n_running)
+        at the start and after every epoch; it returns a rate, or one per running restart.
     learning_rate_init, learning_rate_final : "auto" or float, default="auto"
         Learning rates of stage one, or of all steps, and of stage two. "auto": 1 and 1.5
         over the largest curvature of the loss at the starts and for the mean patches.
@@ -122,6 +125,8 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         Share of samples held out.
     warm_start : bool, default=False
         Whether a fitted estimator goes on from its filter in place of new starts.
+    diagnostics : bool, default=True
+        Whether to estimate what the theory says, with the fitted filter as the teacher.
     n_jobs : int, default=None
         Threads over blocks of samples; the result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -147,22 +152,36 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         Iterations that the best restart took.
     loss_curve_ : ndarray of shape (n_iter_ + 1,)
         Loss of the best restart; on the subsample until the last phase.
+    coef_path_ : ndarray of shape (n_iter_ + 1, patch_dim)
+        The filters of the best restart, its start first.
     restart_losses_ : ndarray of shape (n_init,)
         Objective on all samples where each restart ended.
     best_restart_ : int
         The restart that won.
     history_ : dict of ndarray
-        What every restart went through: "iteration" of shape (n_iterations + 1,), and of
-        shape (n_iterations + 1, n_init), with NaN and "" where a restart was not running,
-        "loss", "relative_loss", "gradient_norm", "learning_rate", "angle" (in radians, to
-        the final filter), "stage" ("start", "stage 1", "stage 2", "polish") and, with
-        early stopping, "validation_loss".
+        "iteration" of shape (n_iterations + 1,), and of shape (n_iterations + 1, n_init),
+        with NaN and "" where a restart was not running, "loss", "relative_loss",
+        "gradient_norm", "learning_rate", "angle" (radians, to the final filter), "stage"
+        ("start", "stage 1", "stage 2", "theory", "polish"), with early stopping
+        "validation_loss".
+    phi_0_ : float
+        With `diagnostics`: ``arcsin(|w_0 - w| / |w|)`` of the best restart's start w_0; NaN
+        where that is farther from w than 0 is.
+    gamma_, L_ : float
+        gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up to pi/2. Estimates
+        from a few hundred samples and a short search: gamma_ tends to be too large, the
+        others too small; NaN for too few samples or a filter of 0.
+        :func:`~skconvfilter.diagnostics.smoothness` takes its time.
+    beta_, L_cross_ : float
+        beta of Assumption 3.1 and L_cross of Assumption 3.2.
+    certificate_ : Certificate or None
+        What the theorems say, see :func:`~skconvfilter.diagnostics.certificate`.
     validation_scores_ : ndarray of shape (n_iter_ + 1,)
         With early stopping, R^2 of the best restart on the samples held out.
     best_validation_score_ : float
         The highest of them.
     n_samples_seen_ : int
-        Samples of positive weight in `X`; with `partial_fit`, in all of its calls.
+        Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -192,6 +211,8 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
+    _n_coef_axes = 1
+
     def __init__(
         self,
         kernel_size=None,
@@ -219,6 +240,7 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         early_stopping=False,
         validation_fraction=0.1,
         warm_start=False,
+        diagnostics=True,
         n_jobs=None,
         random_state=None,
         verbose=0,
@@ -247,6 +269,7 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.diagnostics = diagnostics
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -276,6 +299,8 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         -----
         ConvergenceWarning
             Where the best restart ended without having converged.
+        UserWarning
+            With ``learning_rate="theory"``, where the theorem was silent on its way.
         """
         with unchanged_on_failure(self):
             previous = self._previous_filter()
@@ -293,7 +318,12 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
                     map_blocks=map_blocks,
                     callback=print_progress if self.verbose else None,
                 )
-            replace_learnt(self, fitted_attributes(dataset, outcome))
+                learnt = fitted_attributes(dataset, outcome)
+                if settings.diagnostics:
+                    learnt |= theory_attributes(dataset, outcome, seeds.theory)
+            replace_learnt(self, learnt)
+        if settings.learning_rate == "theory":
+            warn_without_theory(self.history_["stage"][:, self.best_restart_])
         if outcome.result.status is not Status.CONVERGED:
             warn_not_converged(outcome.result.status)
         return self
@@ -336,27 +366,6 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
             self._stream = stream
         return self
 
-    def predict(self, X):
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : array of one of the forms listed above
-            The number of patches may differ from that of the samples fitted, where
-            patches come as given.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,), dtype of `X`
-        """
-        check_is_fitted(self)
-        samples, geometry = check_samples(self, X, reset=False)
-        self._check_filter_length(geometry)
-        W = np.asarray(self.coef_, dtype=np.float64)[:, np.newaxis]
-        with block_mapper(self.n_jobs) as map_blocks:
-            values = model_values(samples, geometry, W, map_blocks)[:, 0]
-        return (self.sign_ * values + self.intercept_).astype(samples.dtype)
-
     def feature_map(self, X):
         """Response of the filter at every position, ``max(w . Z_i, 0)``.
 
@@ -369,10 +378,13 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         response : ndarray of shape (n_samples, *grid), dtype of `X`
             Its mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
         """
-        check_is_fitted(self)
-        samples, geometry = check_samples(self, X, reset=False)
-        self._check_filter_length(geometry)
+        samples, geometry = self._samples(X)
         return response_map(samples, geometry, np.asarray(self.coef_))
+
+    def _values(self, samples, geometry, map_blocks):
+        W = np.asarray(self.coef_, dtype=np.float64)[:, np.newaxis]
+        values = model_values(samples, geometry, W, map_blocks)[:, 0]
+        return self.sign_ * values + self.intercept_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -386,12 +398,3 @@ class ConvReLUFilterRegressor(RegressorMixin, BaseEstimator):
         if self.warm_start and hasattr(self, "coef_"):
             return np.asarray(self.coef_, dtype=np.float64), self.sign_
         return None
-
-    def _check_filter_length(self, geometry):
-        shape, patch_dim = np.shape(self.coef_), geometry.layout.patch_dim
-        if shape != (patch_dim,):
-            raise ValueError(
-                f"The fitted coef_ has shape {shape}, but the patches of X have "
-                f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
-                "anew without warm_start."
-            )

@@ -29,3 +29,18 @@ def warn_not_converged(status):
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def warn_without_theory(stages):
+    """Warn if the best restart took gradient steps that no theorem allowed."""
+    silent, allowed = (np.count_nonzero(stages == name) for name in ("stage 1", "theory"))
+    if silent == 0:
+        return
+    warnings.warn(
+        f"learning_rate='theory': Theorem 3.1 allowed {allowed} of the {silent + allowed} "
+        "gradient iterations of the best restart; the others took the steps of 'constant'. "
+        "The theorem is silent with fit_intercept=True or alpha > 0, where gamma <= 6 "
+        "L_cross, and far from the filter: see skconvfilter.diagnostics.certificate.",
+        UserWarning,
+        stacklevel=3,
+    )

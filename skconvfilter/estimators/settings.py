@@ -47,6 +47,7 @@ class FitSettings:
     early_stopping: bool
     validation_fraction: float
     warm_start: bool
+    diagnostics: bool
 
 
 def check_settings(estimator, n_samples):
@@ -97,6 +98,7 @@ def check_settings(estimator, n_samples):
             open_low=True,
         ),
         warm_start=check_boolean("warm_start", estimator.warm_start),
+        diagnostics=check_boolean("diagnostics", estimator.diagnostics),
     )
 
 
@@ -131,7 +133,8 @@ def _check_radius(radius):
 def _check_learning_rate(learning_rate):
     if callable(learning_rate):
         return learning_rate
-    return check_option("learning_rate", learning_rate, ("two-stage", "constant"))
+    options = ("two-stage", "constant", "theory")
+    return check_option("learning_rate", learning_rate, options)
 
 
 def _check_rate(name, rate):

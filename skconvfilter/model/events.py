@@ -71,7 +71,8 @@ class TeacherEvents:
         moments : list of ndarray of shape (n_columns, p, p)
         """
         totals = [0.0] * len(wanted)
-        for means in self.mean_patches(W, {event for a, b, _ in wanted for event in (a, b)}):
+        events = {event for a, b, _ in wanted for event in (a, b)}
+        for means in self.mean_patches(W, events):
             for i, (a, b, columns) in enumerate(wanted):
                 products = means[a][columns] @ means[b][columns].transpose(0, 2, 1)
                 totals[i] = totals[i] + products

@@ -1,6 +1,7 @@
-"""Learning rates: callables from the step, and the losses so far, to a rate per restart."""
+"""Learning rates: callables from the step, and where restarts are, to a rate for each."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,19 +9,39 @@ import numpy as np
 _SLOW_PROGRESS = 0.9
 
 
+class Running(NamedTuple):
+    """The restarts that still run."""
+
+    losses: np.ndarray  # (n_epochs + 1, n_running), at the start and after every epoch
+    W: np.ndarray  # (p, n_running)
+    signs: np.ndarray  # (n_running,)
+
+
+class Schedule:
+    """Rule for learning rates.
+
+    ``schedule(step, running)`` gets the number of the update, from 0, and returns a float,
+    or an array of shape (n_running,).
+    """
+
+    def stages(self, running):
+        """Names, for the history, of what the step is part of, shape (n_running,)."""
+        return np.full(len(running.signs), "stage 1")
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Schedule):
     """The same learning rate at every step."""
 
     rate: float
 
-    def __call__(self, step, losses):
-        """Learning rate at a step; see :class:`TwoStage`."""
+    def __call__(self, step, running):
+        """Learning rate at a step."""
         return self.rate
 
 
 @dataclass(frozen=True)
-class TwoStage:
+class TwoStage(Schedule):
     """Small first, then large: the learning rates that section 2.1 of [1]_ argues for.
 
     Far from the teacher the angle is large and only a small step is safe; once it has
@@ -44,21 +65,71 @@ class TwoStage:
     second: float
     switch: int | str = "auto"
 
-    def __call__(self, step, losses):
-        """Learning rate of each restart.
+    def __call__(self, step, running):
+        """Learning rate of each restart."""
+        return np.where(self.in_second_stage(running.losses), self.second, self.first)
 
-        Parameters
-        ----------
-        step : int
-            Number of the update, counted from 0.
-        losses : ndarray of shape (n_epochs + 1, n_running)
-            Training loss of the restarts that still run, at the start and after each
-            epoch done so far.
-        """
-        return np.where(self.in_second_stage(losses), self.second, self.first)
+    def stages(self, running):
+        """Which stage each restart is in."""
+        return np.where(self.in_second_stage(running.losses), "stage 2", "stage 1")
 
     def in_second_stage(self, losses):
         """Which restarts have left stage one, shape (n_init,)."""
         if self.switch == "auto":
             return np.any(losses[1:] > _SLOW_PROGRESS * losses[:-1], axis=0)
         return np.full(losses.shape[1], len(losses) > self.switch)
+
+
+@dataclass(frozen=True)
+class TheorySteps(Schedule):
+    """The step that Theorem 3.1 of [1]_ allows at the distance from the teacher.
+
+    At the filter w it follows from ``phi = arcsin(|w - w*| / |w*|)``, so that it grows on
+    the way: the adaptive steps of section 2.1.
+
+    Parameters
+    ----------
+    teacher : ndarray of shape (p,)
+    sign : float
+        Output sign of the teacher; the theorem is silent about filters of the other one.
+    angles : ndarray of shape (n_angles,)
+        Increasing.
+    rates : ndarray of shape (n_angles,)
+        Steps allowed up to each angle, NaN where the condition of the theorem fails.
+    otherwise : float
+        The rate where the theorem is silent, which rates for mini-batches never exceed.
+    batches : bool
+        Whether updates are of mini-batches.
+
+    References
+    ----------
+    .. [1] S. S. Du, J. D. Lee, Y. Tian, "When is a Convolutional Filter Easy to Learn?",
+       ICLR 2018.
+    """
+
+    teacher: np.ndarray
+    sign: float
+    angles: np.ndarray
+    rates: np.ndarray
+    otherwise: float
+    batches: bool
+
+    def __call__(self, step, running):
+        """Learning rate of each restart."""
+        allowed = self._allowed(running)
+        if self.batches:
+            allowed = np.minimum(allowed, self.otherwise)
+        return np.where(np.isfinite(allowed), allowed, self.otherwise)
+
+    def stages(self, running):
+        """Which restarts the theorem speaks of."""
+        return np.where(np.isfinite(self._allowed(running)), "theory", "stage 1")
+
+    def _allowed(self, running):
+        away = np.linalg.norm(running.W - self.teacher[:, np.newaxis], axis=0)
+        distance = away / np.linalg.norm(self.teacher)
+        phi = np.arcsin(np.minimum(distance, 1.0))
+        reach = np.searchsorted(self.angles, phi - 1e-12)
+        allowed = np.append(self.rates, np.nan)[reach]
+        covered = (distance < 1) & (running.signs == self.sign)
+        return np.where(covered, allowed, np.nan)

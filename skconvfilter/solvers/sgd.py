@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skconvfilter.solvers.driver import SolverState
-from skconvfilter.solvers.schedules import TwoStage
+from skconvfilter.solvers.schedules import Running, Schedule
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,7 @@ class SGD:
 
     Parameters
     ----------
-    schedule : callable
-        ``schedule(step, losses)``, see :mod:`skconvfilter.solvers.schedules`.
+    schedule : Schedule
     batch_size : int
         Samples per update; an epoch's batches differ by one sample at most, and none is
         smaller than this. All samples or more: full gradient descent.
@@ -27,7 +26,7 @@ class SGD:
         Seed of the order of the samples.
     """
 
-    schedule: Callable
+    schedule: Schedule
     batch_size: int
     redraw: Callable
     seed: int
@@ -48,8 +47,10 @@ class SGD:
         """One epoch for the restarts that still run."""
         losses = np.array(state.losses)[:, running]
         W, signs = state.W[:, running], state.signs[running]
+        here = Running(losses, W, signs)
+        state.stage[running] = self.schedule.stages(here)
         for rows in self._batches(objective.n_samples, state.memory["rng"]):
-            rate = self.schedule(state.memory["step"], losses)
+            rate = self.schedule(state.memory["step"], here)
             if rows is None:
                 gradient = state.evaluation.gradient[running]
             else:
@@ -58,10 +59,6 @@ class SGD:
             state.memory["step"] += 1
         state.W[:, running] = W
         state.learning_rate[running] = rate
-        state.stage[running] = "stage 1"
-        if isinstance(self.schedule, TwoStage):
-            second = self.schedule.in_second_stage(losses)
-            state.stage[running] = np.where(second, "stage 2", "stage 1")
         self._replace_dead(objective, state, running)
 
     def _batches(self, n_samples, rng):

@@ -143,6 +143,35 @@ def test_report_names_every_theorem_and_its_verdict():
         assert f"{check.theorem}: {check.verdict}" in report
 
 
+def test_path_of_gradient_descent_is_set_beside_the_promise():
+    X, w = patches(2, 4000), start_at(0.5)
+    promised = checks(X, initial=w)["One-point convexity"]
+    samples, geometry = flatten_windows(X)
+    labels = model_values(samples, geometry, TEACHER[:, np.newaxis])[:, 0]
+    objective = FilterObjective(samples, geometry, labels, fit_intercept=False)
+    filters = [w]
+    for _ in range(200):
+        gradient = objective.gradient(filters[-1][:, np.newaxis], np.ones(1)).gradient[0]
+        filters.append(filters[-1] - promised.step * gradient)
+    result = certificate(X, TEACHER, path=filters, precision=0.1, random_state=0)
+    path = result.path
+    away = np.linalg.norm(np.array(filters) - TEACHER, axis=1)
+    np.testing.assert_allclose(path.distances, away / np.linalg.norm(TEACHER))
+    assert result.relative_distance == pytest.approx(path.distances[0])
+    (reached,) = [t for t in range(201) if t == path.iterations]
+    assert path.distances[reached] <= 0.1 < path.distances[reached - 1]
+    assert np.isfinite(path.contractions[:reached]).all()
+    assert np.isnan(path.contractions[reached:]).all()
+    assert np.nanmax(path.contractions) <= promised.contraction
+    # All samples were looked at: |v - step g|**2 with g the gradient at v from the teacher.
+    for t in range(reached):
+        v = filters[t] - TEACHER
+        g = (filters[t] - filters[t + 1]) / promised.step
+        assert path.convexities[t] == pytest.approx(v @ g / (v @ v))
+    assert "at worst" in str(result)
+    assert len(result.to_dict()["path"]["distances"]) == 201
+
+
 def test_dict_can_be_written_as_json():
     result = certificate(patches(2, 2000), TEACHER, start_at(0.5), random_state=0)
     written = json.loads(json.dumps(result.to_dict()))
@@ -156,6 +185,11 @@ def test_dict_can_be_written_as_json():
         ({"precision": 0.0}, "precision must be positive"),
         ({"initial": np.ones(PATCH_DIM - 1)}, "initial must have the shape"),
         ({"initial": np.full(PATCH_DIM, np.inf)}, "initial must be finite"),
+        ({"path": np.ones((4, PATCH_DIM - 1))}, "path must have the shape"),
+        ({"path": np.ones(PATCH_DIM)}, "path must have the shape"),
+        ({"path": np.ones((0, PATCH_DIM))}, "path must have the shape"),
+        ({"path": np.full((2, PATCH_DIM), np.nan)}, "path must be finite"),
+        ({"path": np.ones((2, PATCH_DIM)), "initial": np.ones(PATCH_DIM)}, "not both"),
         ({"teacher": np.zeros(PATCH_DIM)}, "teacher is zero"),
         ({"teacher": np.zeros(PATCH_DIM), "initial": np.ones(PATCH_DIM)}, "is zero"),
     ],

@@ -38,6 +38,8 @@ def kernel(request, monkeypatch):
 def learnt(model):
     """All fitted arrays and numbers."""
     state = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    if "certificate_" in state:
+        state["certificate_"] = str(state["certificate_"].to_dict())
     return state | {f"history {name}": v for name, v in state.pop("history_", {}).items()}
 
 

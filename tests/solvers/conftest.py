@@ -10,7 +10,7 @@ from skconvfilter.initializers.ball import ball_starts
 from skconvfilter.model.geometry import convolution_geometry, flatten_windows
 from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.restarts import Candidates
-from skconvfilter.solvers.schedules import Constant
+from skconvfilter.solvers.schedules import Constant, Schedule
 from skconvfilter.solvers.sgd import SGD
 
 
@@ -93,14 +93,21 @@ def make_starts():
 
 @pytest.fixture(scope="session")
 def make_sgd():
-    """Makes SGD from a learning rate or a schedule, for starts that do not die."""
+    """Makes SGD from a rate, a schedule or a function, for starts that do not die."""
+
+    class Own(Schedule):
+        def __init__(self, rule):
+            self.rule = rule
+
+        def __call__(self, step, running):
+            return self.rule(step, running.losses)
 
     def no_redraw(restart):
         raise AssertionError(f"restart {restart} has died")
 
     def make(schedule, batch_size=16, redraw=no_redraw, seed=0):
-        if not callable(schedule):
-            schedule = Constant(schedule)
+        if not isinstance(schedule, Schedule):
+            schedule = Own(schedule) if callable(schedule) else Constant(schedule)
         return SGD(schedule, batch_size, redraw, seed)
 
     return make
