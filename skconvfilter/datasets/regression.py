@@ -97,6 +97,7 @@ def make_filter_regression(
 
     See Also
     --------
+    make_filter_bank_regression : Many filters at once.
     make_angular_patches : One patch per sample, at chosen angles to the teacher.
     make_close_patches : Several patches per sample, at chosen angles to each other.
 
@@ -120,11 +121,7 @@ def make_filter_regression(
     >>> X.shape, teacher.shape
     ((50, 144), (5, 5))
     """
-    noise = check_positive("noise", noise, zero=True)
-    if snr is not None:
-        snr = check_positive("snr", snr, infinite=True)
-        if noise:
-            raise ValueError("noise and snr exclude each other: give one of them.")
+    noise, snr = check_noise(noise, snr)
     intercept = check_number("intercept", intercept)
     if isinstance(sign, bool) or np.ndim(sign) or sign not in (1, -1):
         raise ValueError(f"sign must be 1 or -1, got {sign!r}.")
@@ -137,21 +134,50 @@ def make_filter_regression(
         "padding": padding,
         "dilation": dilation,
     }
+    X, samples, geometry = samples_to_label(X, n_samples, convolution, rng)
+    teacher = _make_teacher(teacher, geometry.layout, rng)
+    filters = teacher.reshape(-1, 1)
+    clean = sign * model_values(samples, geometry, filters)[:, 0]
+    y = intercept + clean + draw_noise(clean, noise, snr, rng)
+    return (X, y, teacher) if return_teacher else (X, y)
+
+
+def check_noise(noise, snr):
+    """The noise and the signal-to-noise ratio, of which only one may be given."""
+    noise = check_positive("noise", noise, zero=True)
+    if snr is not None:
+        snr = check_positive("snr", snr, infinite=True)
+        if noise:
+            raise ValueError("noise and snr exclude each other: give one of them.")
+    return noise, snr
+
+
+def samples_to_label(X, n_samples, convolution, rng):
+    """Samples as a generator returns them, flat in float64, and their geometry.
+
+    Parameters
+    ----------
+    X : array-like or None
+        As a user passed it; None draws independent standard normal entries.
+    n_samples : int or None
+        None: the rows of `X`, or 100 without it.
+    convolution : dict
+        As :func:`~skconvfilter.model.samples.cut_into_patches` takes it.
+    rng : numpy.random.RandomState
+    """
     if X is None:
         X, convolution = _draw_samples(n_samples, convolution, rng)
     else:
         X = check_any_samples(X)
         _check_number_of_rows(X, n_samples)
-    samples, geometry = cut_into_patches(X, convolution)
-    teacher = _make_teacher(teacher, geometry.layout, rng)
-    filters = teacher.reshape(-1, 1)
-    clean = sign * model_values(samples, geometry, filters)[:, 0]
-    y = intercept + clean
+    return X, *cut_into_patches(X, convolution)
+
+
+def draw_noise(clean, noise, snr, rng):
+    """Normal noise of the standard deviation given, or of the ratio to `clean`."""
     if snr is not None:
         noise = _noise_level(clean, snr)
-    if noise:
-        y += rng.normal(scale=noise, size=len(y))
-    return (X, y, teacher) if return_teacher else (X, y)
+    return rng.normal(scale=noise, size=len(clean)) if noise else 0.0
 
 
 def _draw_samples(n_samples, convolution, rng):

@@ -7,8 +7,8 @@ import numpy as np
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.angles import angles_to
 from skconvfilter.model.forward import model_values
-from skconvfilter.model.objective import ROUNDING_UNITS
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
+from skconvfilter.model.squared_error import ROUNDING_UNITS
 from skconvfilter.model.validation import check_filter, check_integer, check_positive
 
 # What rounding may make of a quantity, relative to the sizes it is computed from.

@@ -6,7 +6,7 @@ import numpy as np
 
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.model.angles import angles_to
-from skconvfilter.solvers.restarts import SearchResult
+from skconvfilter.solvers.race import SearchResult
 
 
 class FitOutcome(NamedTuple):

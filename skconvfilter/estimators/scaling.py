@@ -16,22 +16,35 @@ class Scaling(NamedTuple):
     sample_exponent: int  # samples are divided by 2**sample_exponent
     target_shift: float
     target_scale: float  # 0: the targets are constant
+    # The model's values grow with this power of its filters; None: with none, so that the
+    # targets keep their scale.
+    homogeneity: float | None = 1
+
+    @property
+    def filter_scale(self):
+        """What the filters of a fit, of samples in its units, are multiplied by."""
+        if self.homogeneity is None:
+            return float(self.target_scale > 0)
+        return self.target_scale ** (1 / self.homogeneity)
 
     @classmethod
-    def of(cls, samples, targets, weights, *, centre):
+    def of(cls, samples, targets, weights, *, centre, homogeneity=1):
         """Scaling that brings these data to unit size."""
         exponent = int(np.frexp(max(samples.max(), -samples.min()))[1])
         if abs(exponent) <= _SAFE_EXPONENT[samples.dtype]:
             exponent = 0
         largest = np.abs(targets).max()
         if largest == 0:
-            return cls(exponent, 0.0, 0.0)
+            return cls(exponent, 0.0, 0.0, homogeneity)
         relative = targets / largest
         shift = np.average(relative, weights=weights) if centre else 0.0
         deviation = np.sqrt(np.average((relative - shift) ** 2, weights=weights))
         if deviation <= np.finfo(float).eps:
             deviation = 0.0
-        return cls(exponent, float(shift * largest), float(deviation * largest))
+        scale = float(deviation * largest)
+        if homogeneity is None:
+            scale = float(scale > 0)
+        return cls(exponent, float(shift * largest), scale, homogeneity)
 
     def samples(self, samples):
         """Samples in the units of the fit; the same array where it may be."""
@@ -48,26 +61,26 @@ class Scaling(NamedTuple):
     def penalty(self, alpha):
         """L2 penalty in the units of the fit."""
         # A penalty beyond all bounds makes the filter 0 as well as an infinite one.
-        return float(min(_shift(alpha, -2 * self.sample_exponent), _HUGE))
+        return float(min(_shift(alpha, -2 * self.sample_exponent, self._ratio()), _HUGE))
 
     def rate(self, rate):
         """Learning rate in the units of the fit."""
-        return _shift(rate, 2 * self.sample_exponent)
+        return _shift(rate, 2 * self.sample_exponent, 1 / self._ratio())
 
     def outer_rate(self, rate):
         """Learning rate in the units of the user."""
-        return _shift(rate, -2 * self.sample_exponent)
+        return _shift(rate, -2 * self.sample_exponent, self._ratio())
 
     def inner_filters(self, filters):
         """Filters in the units of the fit, 0 for constant targets."""
         if self.target_scale == 0:
             return np.zeros_like(filters)
         with np.errstate(over="ignore"):
-            return _shift(filters / self.target_scale, self.sample_exponent)
+            return _shift(filters / self.filter_scale, self.sample_exponent)
 
     def filters(self, filters):
         """Filters in the units of the user."""
-        return _shift(filters, -self.sample_exponent, self.target_scale)
+        return _shift(filters, -self.sample_exponent, self.filter_scale)
 
     def intercept(self, intercept):
         """Intercept in the units of the user."""
@@ -80,7 +93,14 @@ class Scaling(NamedTuple):
 
     def gradients(self, gradients):
         """Gradients in the units of the user."""
-        return _shift(gradients, self.sample_exponent, self.target_scale)
+        factor = self.filter_scale / self._ratio()
+        return _shift(gradients, self.sample_exponent, factor)
+
+    def _ratio(self):
+        """Of the squares of the scales of filters and targets; 1 for constant targets."""
+        if self.target_scale == 0 or self.homogeneity == 1:
+            return 1.0
+        return (self.filter_scale / self.target_scale) ** 2
 
 
 def _shift(numbers, exponent, factor=1.0):

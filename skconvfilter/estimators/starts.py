@@ -6,7 +6,7 @@ import numpy as np
 
 from skconvfilter.estimators.parameters import check_filters, is_option
 from skconvfilter.initializers.ball import ball_starts
-from skconvfilter.solvers.restarts import Candidates
+from skconvfilter.solvers.race import Candidates
 
 # Entries of a start beyond which its loss on samples within range could overflow.
 _LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}

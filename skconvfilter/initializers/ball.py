@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skconvfilter.model.objective import ROUNDING_UNITS
+from skconvfilter.model.squared_error import ROUNDING_UNITS
 
 # Draws after which a start that activates no sample is taken as it is.
 _MAX_DRAWS = 20

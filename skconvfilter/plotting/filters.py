@@ -1,8 +1,12 @@
 """Filters side by side on one scale."""
 
+from contextlib import suppress
+
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 
+from skconvfilter.diagnostics.banks import match_filters
 from skconvfilter.model.angles import angles_to
 from skconvfilter.plotting.panels import (
     draw_colorbar,
@@ -13,6 +17,9 @@ from skconvfilter.plotting.panels import (
     write_titles,
 )
 from skconvfilter.plotting.validation import fitted_model
+
+# Pairs of a true and a learned filter in a row, unless the user asks for another number.
+_MAX_PAIRS = 4
 
 
 class FilterDisplay:
@@ -85,23 +92,27 @@ class FilterDisplay:
         cmap="RdBu_r",
         colorbar=True,
     ):
-        """Draw the filter that an estimator has learned, beside the true one if known.
+        """Draw what an estimator has learned, beside the true filters if they are known.
 
         Parameters
         ----------
         estimator : estimator instance
-            Fitted :class:`~skconvfilter.ConvReLUFilterRegressor`, or a fitted pipeline
-            of which it is the last step.
+            A fitted one with ``filter_``, such as
+            :class:`~skconvfilter.ConvReLUFilterRegressor`, or with ``filters_``, a bank;
+            or a fitted pipeline of which it is the last step.
         teacher : array-like, default=None
             The true filter, in the shape of ``estimator.filter_`` or any that reshapes
             to it. It is drawn first, and the learned filter's title tells the angle
-            between the two in degrees.
+            between the two in degrees. For a bank it holds all true filters, in the
+            shape of ``estimator.filters_`` or with flat filters. Each is followed by the
+            learned filter that :func:`~skconvfilter.diagnostics.match_filters` finds for
+            it; titles tell the number of either in its own bank.
         axes : matplotlib Axes or array-like of Axes, default=None
             One for every filter, or for every channel of the first filter, then of the
             second, and so on. None: a new figure.
         n_cols : int, default=None
             Most panels in a row of a new figure. None: 8, in rows of equal length as
-            far as that goes.
+            far as that goes, without parting a true filter from the learned one.
         cmap : str or matplotlib Colormap, default="RdBu_r"
             Colours of images; the one in the middle stands for 0.
         colorbar : bool, default=True
@@ -115,9 +126,9 @@ class FilterDisplay:
         Raises
         ------
         NotFittedError
-            If the estimator has no ``filter_``.
+            If the estimator has neither ``filter_`` nor ``filters_``.
         ValueError
-            If `teacher` has another number of entries than the learned filter.
+            If `teacher` has another number of entries than what was learned.
 
         See Also
         --------
@@ -139,13 +150,15 @@ class FilterDisplay:
 
         >>> plt.close(display.figure_)
         """
-        learned = fitted_model(estimator, "filter_").filter_
-        filters, titles = [learned], ["learned"]
+        learned, is_bank = _learned(estimator)
+        bank = learned if is_bank else learned[np.newaxis]
+        numbers = [f" {j}" for j in range(len(bank))] if is_bank else [""]
+        filters, titles = bank, [f"learned{number}" for number in numbers]
         if teacher is not None:
-            teacher = _check_teacher(teacher, learned.shape)
-            angle = np.degrees(angles_to(np.ravel(teacher), np.ravel(learned)))
-            note = "" if np.isnan(angle) else f" ({angle:.1f}°)"
-            filters, titles = [teacher, learned], ["true", f"learned{note}"]
+            teacher = _check_teacher(teacher, learned.shape, is_bank).reshape(bank.shape)
+            filters, titles = _pairs(teacher, bank, numbers)
+            if n_cols is None and bank.ndim < 4:
+                n_cols = _even_n_cols(len(bank))
         display = cls(filters=filters, titles=titles)
         return display.plot(axes, n_cols=n_cols, cmap=cmap, colorbar=colorbar)
 
@@ -255,6 +268,30 @@ class FilterDisplay:
         return self
 
 
+def _learned(estimator):
+    """What an estimator has learned, and whether it is a bank of filters."""
+    with suppress(NotFittedError):
+        return fitted_model(estimator, "filters_").filters_, True
+    return fitted_model(estimator, "filter_").filter_, False
+
+
+def _pairs(teacher, bank, numbers):
+    """Every true filter followed by the learned one that is matched with it."""
+    filters, titles = [], []
+    for true, j, number in zip(teacher, match_filters(bank, teacher), numbers, strict=True):
+        angle = np.degrees(angles_to(true.ravel(), bank[j].ravel()))
+        note = "" if np.isnan(angle) else f" ({angle:.1f}°)"
+        filters += [true, bank[j]]
+        titles += [f"true{number}", f"learned{numbers[j]}{note}"]
+    return filters, titles
+
+
+def _even_n_cols(n_pairs):
+    """Most panels in a row, such that no pair is parted and rows are of one length."""
+    rows = -(-n_pairs // _MAX_PAIRS)
+    return 2 * -(-n_pairs // rows)
+
+
 def _check_filters(filters):
     """Filters of one shape as a float64 array, along the first axis."""
     arrays = [_check_numbers("filters", entry) for entry in filters]
@@ -271,11 +308,12 @@ def _check_filters(filters):
     return np.stack(arrays)
 
 
-def _check_teacher(teacher, shape):
+def _check_teacher(teacher, shape, is_bank):
     teacher = _check_numbers("teacher", teacher)
-    if teacher.size != np.prod(shape):
+    as_many = not is_bank or (teacher.ndim > 1 and len(teacher) == shape[0])
+    if teacher.size != np.prod(shape) or not as_many:
         raise ValueError(
-            f"teacher must have the shape {shape} of the learned filter, or one that "
+            f"teacher must have the shape {shape} of what was learned, or one that "
             f"reshapes to it, got {teacher.shape}."
         )
     return teacher.reshape(shape)

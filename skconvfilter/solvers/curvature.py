@@ -13,12 +13,12 @@ def largest_curvature(objective, W, signs, batch_size):
     smaller than the data, the spread of the batches' own matrices: with Gaussian features
     of covariance H, steps on batches of B samples are stable in the mean square as they
     are on a curvature of ``lambda + (lambda + trace H) / B``, lambda the largest eigenvalue
-    of H. The matrix of the mean patches, which is that of a filter active on every patch,
-    is taken in, because the few filters at hand may all be active on few.
+    of H. Where the objective knows of curvatures to reckon with they are taken in: the few
+    filters at hand may all be active on few patches.
 
     Parameters
     ----------
-    objective : FilterObjective
+    objective : SquaredError
         Where it has many rows, evenly spaced ones stand for all.
     W, signs : ndarray of shape (p, R) and (R,)
     batch_size : int
@@ -48,9 +48,5 @@ def _matrices(objective, W, signs):
     for start in range(0, len(signs), size):
         group = slice(start, start + size)
         yield objective.gauss_newton(W[:, group], signs[group]).gauss_newton
-    mean_patches = objective.mean_patches()
-    weights = objective.sample_weight / objective.sample_weight.sum()
-    if objective.fit_intercept:
-        mean_patches = mean_patches - weights @ mean_patches
-    all_active = mean_patches.T @ (mean_patches * weights[:, np.newaxis])
-    yield (all_active + objective.alpha * np.eye(len(W)))[np.newaxis]
+    for matrix in objective.curvature_bounds():
+        yield matrix[np.newaxis]

@@ -5,7 +5,7 @@ from enum import Enum
 
 import numpy as np
 
-from skconvfilter.model.objective import Evaluation
+from skconvfilter.model.squared_error import Evaluation
 
 # Noise of mini-batches may lift the loss over its start, but not by this factor.
 _RISE = 10
@@ -74,11 +74,11 @@ def run(solver, objective, W, signs, stopping, *, validation=None, callback=None
     Parameters
     ----------
     solver : object with ``init`` and ``step``
-    objective : FilterObjective
+    objective : SquaredError
     W, signs : ndarray of shape (p, R) and (R,)
         Starts.
     stopping : Stopping
-    validation : FilterObjective, default=None
+    validation : SquaredError, default=None
         Where given, its loss decides what is best and whether there is progress.
     callback : callable, default=None
         ``callback(iteration, state)`` after every iteration.

@@ -8,7 +8,8 @@ from scipy.optimize import minimize_scalar
 
 from skconvfilter.model import forward
 from skconvfilter.model.geometry import convolution_geometry, flatten_windows
-from skconvfilter.model.objective import Evaluation, FilterObjective
+from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.squared_error import Evaluation
 from tests.kernels.oracle import naive_values
 from tests.model.problems import (
     make_problem,

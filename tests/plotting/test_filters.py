@@ -53,6 +53,74 @@ def test_last_step_of_a_pipeline_is_drawn(fitted):
     assert_array_equal(display.lines_[0].get_ydata(), learned)
 
 
+def test_filters_of_a_bank_are_drawn(fitted, is_drawn):
+    bank = random_filters(3, 5, 5)
+    display = FilterDisplay.from_estimator(fitted(filters_=bank))
+    assert titles_of(display) == ["learned 0", "learned 1", "learned 2"]
+    for image, kernel in zip(display.images_, bank, strict=True):
+        assert_array_equal(image.get_array(), kernel)
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_true_filters_of_a_bank_are_followed_by_their_match(flat, fitted, is_drawn):
+    teacher = random_filters(3, 5, 5)
+    order = [1, 2, 0]
+    bank = 2 * teacher[order]
+    given = teacher.reshape(3, -1) if flat else teacher
+    display = FilterDisplay.from_estimator(fitted(filters_=bank), teacher=given)
+    for number, kernel in enumerate(teacher):
+        assert_array_equal(display.images_[2 * number].get_array(), kernel)
+        assert_array_equal(display.images_[2 * number + 1].get_array(), 2 * kernel)
+    assert titles_of(display) == [
+        *("true 0", "learned 2 (0.0°)"),
+        *("true 1", "learned 0 (0.0°)"),
+        *("true 2", "learned 1 (0.0°)"),
+    ]
+    assert is_drawn(display.figure_)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [
+        ((1, 3, 3), (1, 2)),
+        ((4, 3, 3), (1, 8)),
+        ((5, 3, 3), (2, 6)),
+        ((9, 7), (3, 6)),
+        ((10, 3, 3), (3, 8)),
+        ((2, 3, 3, 3), (4, 3)),
+    ],
+)
+def test_rows_part_no_pair_of_true_and_learned(shape, grid, fitted):
+    bank = random_filters(*shape)
+    display = FilterDisplay.from_estimator(fitted(filters_=bank), teacher=bank)
+    assert display.axes_.shape == grid
+
+
+def test_columns_of_a_bank_can_be_chosen(fitted):
+    bank = random_filters(4, 3, 3)
+    display = FilterDisplay.from_estimator(fitted(filters_=bank), teacher=bank, n_cols=2)
+    assert display.axes_.shape == (4, 2)
+    _, axes = plt.subplots(2, 4)
+    display = FilterDisplay.from_estimator(fitted(filters_=bank), teacher=bank, axes=axes)
+    assert_array_equal(display.axes_, axes)
+
+
+def test_bank_with_channels_and_a_single_filter(fitted, is_drawn):
+    bank = random_filters(1, 4, 5, 2)
+    display = FilterDisplay.from_estimator(fitted(filters_=bank), teacher=bank)
+    assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == ["true 0", "learned 0 (0.0°)"]
+    assert is_drawn(display.figure_)
+
+
+def test_teacher_of_a_bank_must_have_as_many_filters(fitted):
+    model = fitted(filters_=random_filters(3, 5, 5))
+    for shape in [(2, 5, 5), (5, 3, 5), (75,)]:
+        with pytest.raises(ValueError, match=r"teacher must have the shape \(3, 5, 5\)"):
+            FilterDisplay.from_estimator(model, teacher=np.ones(shape))
+    assert plt.get_fignums() == []
+
+
 @pytest.mark.parametrize("degrees", [0.0, 0.3, 30.0, 90.0, 179.5, 180.0])
 def test_title_tells_the_angle(degrees, fitted):
     angle = np.radians(degrees)

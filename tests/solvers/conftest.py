@@ -9,7 +9,7 @@ from skconvfilter.datasets import random_filter
 from skconvfilter.initializers.ball import ball_starts
 from skconvfilter.model.geometry import convolution_geometry, flatten_windows
 from skconvfilter.model.objective import FilterObjective
-from skconvfilter.solvers.restarts import Candidates
+from skconvfilter.solvers.race import Candidates
 from skconvfilter.solvers.schedules import Constant, Schedule
 from skconvfilter.solvers.sgd import SGD
 

@@ -4,7 +4,7 @@ import pytest
 from skconvfilter.datasets import gabor_filter, random_filter
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import convolution_geometry
-from skconvfilter.solvers.restarts import Candidates
+from skconvfilter.solvers.race import Candidates
 
 
 @pytest.fixture

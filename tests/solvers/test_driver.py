@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.model.objective import Evaluation
+from skconvfilter.model.squared_error import Evaluation
 from skconvfilter.solvers.driver import SolverState, Status, Stopping, run
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 

@@ -4,12 +4,8 @@ import pytest
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import SolverState, Status, Stopping
 from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
-from skconvfilter.solvers.restarts import (
-    Candidates,
-    descend,
-    explore_and_polish,
-    subsample,
-)
+from skconvfilter.solvers.race import Candidates
+from skconvfilter.solvers.restarts import descend, explore_and_polish, subsample
 from skconvfilter.solvers.schedules import TwoStage
 
 ROUNDING = 64 * np.finfo(float).eps

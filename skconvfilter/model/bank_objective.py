@@ -1,0 +1,95 @@
+"""The objective of a bank of filters, on matrix products."""
+
+import numpy as np
+
+from skconvfilter.model.bank import (
+    bank_blocks,
+    bank_jacobian,
+    block_patches,
+    patch_responses,
+    pooling_scale,
+)
+from skconvfilter.model.squared_error import SquaredError
+
+
+class BankObjective(SquaredError):
+    r"""Squared error of ``sum_j v_j sum_i phi(w_j . Z_i) + b`` against targets.
+
+    The parameters of a model are the filters of a bank, one after the other; its signs are
+    the output weights v of the filters, (R, n_filters).
+
+    Parameters
+    ----------
+    samples, geometry, targets, **options
+        As of :class:`~skconvfilter.model.squared_error.SquaredError`.
+    n_filters : int
+    activation : Activation
+    pooling : {"sum", "mean"}
+    """
+
+    def __init__(
+        self, samples, geometry, targets, *, n_filters, activation, pooling, **options
+    ):
+        blocks = bank_blocks(len(samples), geometry.layout, n_filters)
+        super().__init__(samples, geometry, targets, blocks, **options)
+        self.n_filters = n_filters
+        self.activation = activation
+        self.pooling = pooling
+        self._scale = pooling_scale(pooling, geometry.layout.n_patches)
+
+    @property
+    def patch_dim(self):
+        """Length of a filter."""
+        return self.geometry.layout.patch_dim
+
+    @property
+    def n_parameters(self):
+        """Number of entries of all filters."""
+        return self.n_filters * self.patch_dim
+
+    def subset(self, rows):
+        """The objective on some of the rows."""
+        targets, options = self.options_of(rows)
+        return BankObjective(
+            self.samples[rows],
+            self.geometry,
+            targets,
+            n_filters=self.n_filters,
+            activation=self.activation,
+            pooling=self.pooling,
+            **options,
+        )
+
+    def patch_blocks(self):
+        """Yield the patches of consecutive samples, (n_block, n_patches, patch_dim)."""
+        for rows in self._blocks:
+            yield self._block(rows)
+
+    def _block(self, rows):
+        return block_patches(self.samples[rows], self.geometry)
+
+    def _values(self, patches, W, signs):
+        return self._pooled(patch_responses(patches, self._side_by_side(W)), signs)
+
+    def _columns(self, patches, targets, W, signs):
+        n_banks, n_block = len(signs), len(targets)
+        responses = patch_responses(patches, self._side_by_side(W))
+        columns = np.empty((n_banks, self.n_parameters + 1, n_block))
+        weights = self._scale * signs.ravel()
+        jacobian = bank_jacobian(patches, responses, self.activation, weights)
+        by_bank = jacobian.reshape(n_block, n_banks, self.n_parameters)
+        columns[:, :-1] = by_bank.transpose(1, 2, 0)
+        values = self._pooled(responses, signs)
+        np.subtract(values, targets, out=columns[:, -1])
+        return columns, np.abs(values).max(axis=1)
+
+    def _pooled(self, responses, signs):
+        """Values (R, n_block) from the responses of all filters of all banks."""
+        activations = self.activation.value(responses).sum(axis=1, dtype=np.float64)
+        by_bank = activations.reshape(len(activations), *signs.shape)
+        return self._scale * np.einsum("nrt,rt->rn", by_bank, signs)
+
+    def _side_by_side(self, W):
+        """All filters of all banks as columns (patch_dim, R * n_filters)."""
+        n_banks = W.shape[1]
+        return W.T.reshape(n_banks * self.n_filters, self.patch_dim).T
