@@ -19,19 +19,26 @@ class FitOutcome(NamedTuple):
 
 
 def fitted_attributes(dataset, outcome):
-    """Attributes of the estimator, by name."""
-    result, scaling, alpha, _ = outcome
+    """Attributes of the estimator of one filter, by name."""
+    result, scaling = outcome.result, outcome.scaling
     learnt = filter_attributes(
         dataset,
         scaling.filters(result.w),
         result.sign,
         scaling.intercept(result.intercept),
     )
+    learnt |= search_attributes(dataset, outcome)
+    return learnt | {"coef_path_": filter_path(dataset, outcome)}
+
+
+def search_attributes(dataset, outcome):
+    """What a search leaves behind, whatever the model."""
+    result, scaling, alpha, _ = outcome
     history = _history(dataset, outcome)
     squares = 2 * result.loss - alpha * (result.w @ result.w)
-    ran = np.isfinite(history["loss"][:, result.best_restart])
+    ran = _ran(result)
     with np.errstate(over="ignore"):
-        learnt |= {
+        learnt = {
             "loss_": float(scaling.losses(result.loss)),
             "restart_losses_": scaling.losses(result.restart_losses),
         }
@@ -39,7 +46,6 @@ def fitted_attributes(dataset, outcome):
         "relative_loss_": float(_relative(squares, dataset, scaling)),
         "n_iter_": max(1, int(ran.sum()) - 1),
         "loss_curve_": history["loss"][ran, result.best_restart],
-        "coef_path_": _path(dataset, scaling, result)[ran],
         "best_restart_": result.best_restart,
         "n_samples_seen_": dataset.n_samples,
         "history_": history,
@@ -50,12 +56,23 @@ def fitted_attributes(dataset, outcome):
 
 
 def filter_attributes(dataset, coef, sign, intercept):
-    """The attributes that predictions need.
+    """The attributes that predictions need; raises as :func:`checked_coef`."""
+    coef = checked_coef(dataset, coef, intercept)
+    return {
+        "coef_": coef,
+        "filter_": coef.reshape(dataset.geometry.layout.window_shape),
+        "intercept_": float(intercept),
+        "sign_": int(sign),
+    }
+
+
+def checked_coef(dataset, coef, intercept):
+    """Filters in the dtype of the samples.
 
     Raises
     ------
     ValueError
-        Where the filter leaves the range of the dtype of the samples.
+        Where they, or the intercept, leave its range.
     """
     with np.errstate(over="ignore"):
         coef = np.asarray(coef).astype(dataset.samples.dtype)
@@ -65,18 +82,20 @@ def filter_attributes(dataset, coef, sign, intercept):
             f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "
             "are too small beside those of y, or either is too large. Rescale them."
         )
-    return {
-        "coef_": coef,
-        "filter_": coef.reshape(dataset.geometry.layout.window_shape),
-        "intercept_": float(intercept),
-        "sign_": int(sign),
-    }
+    return coef
 
 
-def _path(dataset, scaling, result):
-    filters = result.history["filters"][:, result.best_restart]
+def filter_path(dataset, outcome):
+    """The parameters that the best restart went through, its start first."""
+    result = outcome.result
+    filters = result.history["filters"][_ran(result), result.best_restart]
     with np.errstate(over="ignore", invalid="ignore"):
-        return scaling.filters(filters).astype(dataset.samples.dtype)
+        return outcome.scaling.filters(filters).astype(dataset.samples.dtype)
+
+
+def _ran(result):
+    """The iterations in which the best restart took part."""
+    return np.isfinite(result.history["loss"][:, result.best_restart])
 
 
 def _history(dataset, outcome):

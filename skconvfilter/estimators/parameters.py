@@ -63,6 +63,36 @@ def check_filters(init):
     return filters
 
 
+def check_auto_or_integer(name, value, minimum):
+    """Return "auto", or `value` as an int that is at least `minimum`."""
+    if is_option(value, "auto"):
+        return value
+    return check_integer(name, value, minimum=minimum)
+
+
+def check_rate(name, rate):
+    """Return "auto", or a positive rate as a float."""
+    if is_option(rate, "auto"):
+        return rate
+    return check_real(name, rate, low=0.0, open_low=True)
+
+
+def check_jobs(n_jobs):
+    """Refuse what cannot be a number of threads."""
+    if n_jobs is None:
+        return
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral):
+        raise TypeError(f"n_jobs must be None or an int, got {n_jobs!r}.")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: use 1, or -1 for all processors.")
+
+
+def check_verbose(verbose):
+    """Refuse what is neither a bool nor an int of at least 0."""
+    if not isinstance(verbose, bool | np.bool_):
+        check_integer("verbose", verbose, minimum=0)
+
+
 def is_option(value, option):
     """Whether `value` is the string `option`; arrays and numbers are not."""
     return isinstance(value, str) and value == option

@@ -44,3 +44,31 @@ def warn_without_theory(stages):
         UserWarning,
         stacklevel=3,
     )
+
+
+def warn_of_bank(dataset, settings, no_tensor):
+    """Warn of what the tensor method, or any fit of a bank, cannot do with these data."""
+    if no_tensor is not None:
+        warnings.warn(
+            f"init='tensor' gave no start: {no_tensor} Random starts took its place.",
+            UserWarning,
+            stacklevel=3,
+        )
+    elif isinstance(settings.init, str) and settings.init == "tensor":
+        if dataset.geometry.layout.overlaps:
+            warnings.warn(
+                "The patches overlap, but init='tensor' assumes independent ones: the "
+                "filters may come from a random start. Use stride=kernel_size, or "
+                "init='random'.",
+                UserWarning,
+                stacklevel=3,
+            )
+    n_entries = settings.n_filters * dataset.geometry.layout.patch_dim
+    if dataset.n_samples < n_entries:
+        warnings.warn(
+            f"There are fewer samples (n_samples={dataset.n_samples}) than entries of the "
+            f"filters (n_filters * patch_dim = {n_entries}), so that many filters fit "
+            "equally well. Pass more samples, or use fewer or smaller filters.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from skconvfilter.estimators.parameters import (
+    check_auto_or_integer,
     check_boolean,
     check_filters,
     check_integer,
+    check_jobs,
     check_option,
+    check_rate,
     check_real,
+    check_verbose,
     is_option,
 )
 
@@ -62,23 +66,20 @@ def check_settings(estimator, n_samples):
     polish = check_boolean("polish", estimator.polish)
     fit_intercept = check_boolean("fit_intercept", estimator.fit_intercept)
     max_iter, max_polish = _check_max_iter(estimator.max_iter, solver, polish)
-    _check_jobs(estimator.n_jobs)
-    if not isinstance(estimator.verbose, bool | np.bool_):
-        check_integer("verbose", estimator.verbose, minimum=0)
+    check_jobs(estimator.n_jobs)
+    check_verbose(estimator.verbose)
     return FitSettings(
         solver=solver,
         init=_check_init(estimator.init),
         init_radius=_check_radius(estimator.init_radius),
         n_init=check_integer("n_init", estimator.n_init, minimum=1),
         learning_rate=_check_learning_rate(estimator.learning_rate),
-        learning_rate_init=_check_rate("learning_rate_init", estimator.learning_rate_init),
-        learning_rate_final=_check_rate(
+        learning_rate_init=check_rate("learning_rate_init", estimator.learning_rate_init),
+        learning_rate_final=check_rate(
             "learning_rate_final", estimator.learning_rate_final
         ),
-        switch=_auto_or_integer("switch", estimator.switch, minimum=1),
-        batch_size=_check_batch_size(
-            estimator.batch_size, solver, fit_intercept, n_samples
-        ),
+        switch=check_auto_or_integer("switch", estimator.switch, minimum=1),
+        batch_size=check_batch_size(estimator.batch_size, solver, fit_intercept, n_samples),
         polish=polish,
         fit_intercept=fit_intercept,
         output_sign=check_option("output_sign", estimator.output_sign, ("auto", 1, -1)),
@@ -104,7 +105,7 @@ def check_settings(estimator, n_samples):
 
 def _check_max_iter(max_iter, solver, polish):
     table = _MAX_ITER_BEFORE_POLISH if polish else _MAX_ITER
-    max_iter = _auto_or_integer("max_iter", max_iter, minimum=1)
+    max_iter = check_auto_or_integer("max_iter", max_iter, minimum=1)
     if max_iter == "auto":
         max_iter = table[solver]
     return max_iter, max_iter if solver == "gauss-newton" else _MAX_POLISH
@@ -137,20 +138,9 @@ def _check_learning_rate(learning_rate):
     return check_option("learning_rate", learning_rate, options)
 
 
-def _check_rate(name, rate):
-    if is_option(rate, "auto"):
-        return rate
-    return check_real(name, rate, low=0.0, open_low=True)
-
-
-def _auto_or_integer(name, value, minimum):
-    if is_option(value, "auto"):
-        return value
-    return check_integer(name, value, minimum=minimum)
-
-
-def _check_batch_size(batch_size, solver, fit_intercept, n_samples):
-    batch_size = _auto_or_integer("batch_size", batch_size, minimum=1)
+def check_batch_size(batch_size, solver, fit_intercept, n_samples):
+    """Samples per update, "auto" resolved."""
+    batch_size = check_auto_or_integer("batch_size", batch_size, minimum=1)
     if solver == "gd":
         return n_samples
     if batch_size == "auto":
@@ -161,12 +151,3 @@ def _check_batch_size(batch_size, solver, fit_intercept, n_samples):
             "fitted within each batch. Use a larger batch_size or fit_intercept=False."
         )
     return batch_size
-
-
-def _check_jobs(n_jobs):
-    if n_jobs is None:
-        return
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer):
-        raise TypeError(f"n_jobs must be None or an int, got {n_jobs!r}.")
-    if n_jobs == 0:
-        raise ValueError("n_jobs must not be 0: use 1, or -1 for all processors.")

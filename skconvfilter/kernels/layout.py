@@ -53,6 +53,12 @@ class PatchLayout(NamedTuple):
         """Length of the shortest flat sample that holds all patches."""
         return int(self.base.max() + self.tap.max()) + 1
 
+    @property
+    def overlaps(self):
+        """Whether an entry of a sample is in several patches."""
+        entries = self.base[:, np.newaxis] + self.tap
+        return np.unique(entries).size < entries.size
+
 
 def check_samples(samples, layout):
     """Raise an error unless these are flat samples that hold all patches.

@@ -73,6 +73,16 @@ def bank_values(
     return scale * np.concatenate(list(map_blocks(block_values, blocks)))
 
 
+def bank_responses(samples, geometry, W, activation):
+    """``phi(w_j . Z_i)`` of every filter and patch, shape (n_samples, n_filters, *grid)."""
+    layout, n_filters = geometry.layout, W.shape[1]
+    maps = np.empty((len(samples), n_filters, layout.n_patches), dtype=samples.dtype)
+    for rows in bank_blocks(len(samples), layout, n_filters):
+        responses = patch_responses(block_patches(samples[rows], geometry), W)
+        maps[rows] = activation.value(responses).transpose(0, 2, 1)
+    return maps.reshape(len(samples), n_filters, *layout.grid_shape)
+
+
 def bank_jacobian(patches, responses, activation, weights):
     r"""Derivatives of a bank's values by its filters, for the patches of one block.
 

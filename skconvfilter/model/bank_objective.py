@@ -60,10 +60,28 @@ class BankObjective(SquaredError):
             **options,
         )
 
+    def values_of_filters(self, filters):
+        """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
+        W = filters.T
+        blocks = []
+        for patches in self.patch_blocks():
+            activations = self.activation.value(patch_responses(patches, W))
+            blocks.append(self._scale * activations.sum(axis=1, dtype=np.float64))
+        return np.concatenate(blocks)
+
     def patch_blocks(self):
         """Yield the patches of consecutive samples, (n_block, n_patches, patch_dim)."""
         for rows in self._blocks:
             yield self._block(rows)
+
+    def mean_square_response(self, W):
+        """Mean of ``(w_j . Z_i)**2`` over patches, samples and filters, shape (R,)."""
+        squares = []
+        for patches in self.patch_blocks():
+            responses = patch_responses(patches, self._side_by_side(W))
+            squares.append(np.mean(np.square(responses, dtype=np.float64), axis=1))
+        mean = np.average(np.concatenate(squares), axis=0, weights=self.sample_weight)
+        return mean.reshape(W.shape[1], self.n_filters).mean(axis=1)
 
     def _block(self, rows):
         return block_patches(self.samples[rows], self.geometry)
