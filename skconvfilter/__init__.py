@@ -1,6 +1,7 @@
 """Learn convolutional filters with guarantees, in scikit-learn's way."""
 
 from skconvfilter import datasets, diagnostics, plotting
+from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.extractor import ConvPatchExtractor
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.kernels.versions import show_versions
@@ -8,6 +9,7 @@ from skconvfilter.kernels.versions import show_versions
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvFilterBankRegressor",
     "ConvPatchExtractor",
     "ConvReLUFilterRegressor",
     "datasets",

@@ -15,7 +15,7 @@ from skconvfilter.solvers.schedules import Constant, TheorySteps
 # Samples that are looked at: so many, or so many patches, for each entry of the filter, but
 # entries of samples in bounds; and the least that say anything.
 _MIN_SAMPLES, _SAMPLES_PER_ENTRY, _PATCHES_PER_ENTRY = 400, 8, 400
-_MAX_ELEMENTS, _LEAST_PER_ENTRY = 2**18, 2
+_MAX_ELEMENTS, _LEAST_PER_ENTRY = 2**17, 2
 # Multiply-adds that the estimates may take: less than a tenth of a second.
 _WORK = 2e8
 _PRECISION, _CONFIDENCE = 1e-6, 0.95

@@ -1,0 +1,174 @@
+"""Hermite moments of targets: of data, of a bank of filters, and contracted with vectors.
+
+A moment of order m is the symmetric tensor ``M_m = E[y He_m(x)]`` of targets y and one
+white patch x. Two indices are kept packed into one, a pair: M_3 is an array (n_pairs, d)
+and M_4 is (n_pairs, n_pairs). Where the two differ, the entry is multiplied by the square
+root of 2, so that products of packed arrays are those of the tensors.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+_ROOT_2 = np.sqrt(2.0)
+
+
+class Bank(NamedTuple):
+    """Filters of white patches, and the signs of their outputs."""
+
+    filters: np.ndarray  # (d, n_filters)
+    signs: np.ndarray  # (n_filters,)
+
+    @property
+    def lengths(self):
+        """Norms of the filters."""
+        return np.linalg.norm(self.filters, axis=0)
+
+    def values(self, activation, X, mean):
+        """Model values of samples with patches X (d, n_samples, n_patches) + mean (d,)."""
+        d, n_samples, n_patches = X.shape
+        responses = self.filters.T @ X.reshape(d, -1)
+        responses += (mean @ self.filters)[:, np.newaxis]
+        values = self.signs @ activation.value(responses)
+        return values.reshape(n_samples, n_patches) @ np.ones(n_patches)
+
+    def moment(self, activation, order, V):
+        r"""Moment for independent standard normal patches.
+
+        .. math::
+
+            E[y\, He_m(x)] = \sum_j v_j c_m(\|w_j\|) \bar w_j^{\otimes m}
+
+        Its coordinates are those of :func:`measured_moments`.
+        """
+        coefficients = self.signs * activation.hermite(order, self.lengths)
+        U = self.filters / self.lengths
+        if order == 1:
+            return U @ coefficients
+        inside = V.T @ U
+        left = inside if order == 2 else packed_squares(inside)
+        right = {2: inside, 3: U, 4: left}[order]
+        return (left * coefficients) @ right.T
+
+
+def pair_indices(d):
+    """Rows, columns and factors of the pairs."""
+    rows, columns = np.triu_indices(d)
+    return rows, columns, np.where(rows == columns, 1.0, _ROOT_2)
+
+
+def packed_squares(U):
+    """``u u'`` of every column of U (d, n), packed, shape (n_pairs, n)."""
+    d = len(U)
+    squares = np.empty((d * (d + 1) // 2, U.shape[1]))
+    start = 0
+    for i in range(d):
+        stop = start + d - i
+        np.multiply(U[i] * _ROOT_2, U[i:], out=squares[start:stop])
+        squares[start] /= _ROOT_2
+        start = stop
+    return squares
+
+
+def pack(matrices):
+    """Symmetric matrices (d, d, ...), packed, shape (n_pairs, ...)."""
+    rows, columns, factors = pair_indices(len(matrices))
+    return (matrices[rows, columns].T * factors).T
+
+
+def unpack(packed):
+    """What :func:`pack` undoes."""
+    d = int(np.sqrt(2 * len(packed)))
+    rows, columns, factors = pair_indices(d)
+    matrices = np.empty((d, d, *packed.shape[1:]))
+    matrices[rows, columns] = matrices[columns, rows] = (packed.T / factors).T
+    return matrices
+
+
+def contract(moment, order, U):
+    """``M_m(u, ..., u, .)`` for every column of U (d, n), shape (d, n)."""
+    if order == 1:
+        return np.repeat(moment[:, np.newaxis], U.shape[1], axis=1)
+    if order == 2:
+        return moment @ U
+    squares = packed_squares(U)
+    if order == 3:
+        return moment.T @ squares
+    return np.einsum("abj,bj->aj", unpack(moment @ squares), U)
+
+
+def measured_moments(stream, V, order):
+    """Moments of errors about samples of white patches.
+
+    Parameters
+    ----------
+    stream : iterable of (ndarray, ndarray)
+        Patches (d, n_rows, n_patches) and weighted errors (n_rows,) of consecutive
+        samples. Weights and, about the patches' own mean and covariance, errors sum up
+        to 1 and 0.
+    V : ndarray of shape (d, k)
+        Orthonormal columns, the coordinates that moments of order 2 and more are in.
+    order : {2, 3, 4}
+        The highest of them.
+
+    Returns
+    -------
+    moments : dict of ndarray
+        1: shape (d,); 2: shape (k, k); `order`: packed, where one index of a moment of
+        order 3 remains as it is, shape (k (k + 1) / 2, d).
+    """
+    first, second, highest = 0.0, 0.0, 0.0
+    for X, errors in stream:
+        n_patches = X.shape[2]
+        weights = np.repeat(errors / n_patches, n_patches)
+        X = X.reshape(len(X), -1)
+        Y = V.T @ X
+        first += X @ weights
+        second += (Y * weights) @ Y.T
+        if order == 3:
+            highest += packed_squares(Y) @ (X * weights).T
+        elif order == 4:
+            highest += _weighted_fourth_powers(Y, weights)
+    moments = {1: first, 2: second}
+    if order == 3:
+        moments[3] = highest - _third_correction(first, V)
+    elif order == 4:
+        moments[4] = highest - _fourth_correction(second)
+    return moments
+
+
+def _weighted_fourth_powers(Y, weights):
+    """Sum of ``w y y y y`` over the columns of Y, packed.
+
+    By the sign of w, since the product of an array with itself costs half.
+    """
+    total = 0.0
+    for sign in (1, -1):
+        chosen = sign * weights > 0
+        squares = packed_squares(Y[:, chosen] * np.abs(weights[chosen]) ** 0.25)
+        total += sign * (squares @ squares.T)
+    return total
+
+
+def _third_correction(first, V):
+    """``He_3 - x^3``: the three products of x and I, packed."""
+    rows, columns, factors = pair_indices(V.shape[1])
+    inside = V.T @ first
+    crossed = (
+        inside[rows, np.newaxis] * V.T[columns] + inside[columns, np.newaxis] * V.T[rows]
+    )
+    return np.outer(pack(np.eye(len(inside))), first) + factors[:, np.newaxis] * crossed
+
+
+def _fourth_correction(second):
+    """``He_4 - x^4``: the six products of xx' and I, packed; 3 I I has the factor 0."""
+    k = len(second)
+    rows, columns, factors = pair_indices(k)
+    eye = np.eye(k)
+    crossed = sum(
+        second[np.ix_(a, c)] * eye[np.ix_(b, d)]
+        for a, b in ((rows, columns), (columns, rows))
+        for c, d in ((rows, columns), (columns, rows))
+    )
+    apart = np.outer(pack(second), pack(eye))
+    return apart + apart.T + crossed * np.outer(factors, factors)
