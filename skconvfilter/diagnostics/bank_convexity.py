@@ -210,11 +210,16 @@ def local_convexity(
     return estimate_local_convexity(samples, geometry, y, W, activation, v, pooling)
 
 
-def estimate_local_convexity(samples, geometry, y, W, activation, output_weights, pooling):
+def estimate_local_convexity(
+    samples, geometry, y, W, activation, output_weights, pooling, sample_weight=None
+):
     """The same on checked data, all of which is looked at; filters as columns."""
+    if sample_weight is None:
+        sample_weight = np.ones(len(samples))
     layout = geometry.layout
     scale = pooling_scale(pooling, layout.n_patches)
-    hessian = _hessian(samples, geometry, y, W, activation, scale * output_weights)
+    shares = sample_weight / sample_weight.sum()
+    hessian = _hessian(samples, geometry, y, W, activation, scale * output_weights, shares)
     eigenvalues = np.linalg.eigvalsh(hessian)
     sigma = _singular_values(W)
     constants = _constants(sigma, activation)
@@ -231,8 +236,11 @@ def estimate_local_convexity(samples, geometry, y, W, activation, output_weights
     )
 
 
-def _hessian(samples, geometry, y, W, activation, weights):
-    """Of the loss, shape (n_filters * patch_dim, n_filters * patch_dim)."""
+def _hessian(samples, geometry, y, W, activation, weights, shares):
+    """Of the loss, shape (n_filters * patch_dim, n_filters * patch_dim).
+
+    `weights` are those of the filters, `shares` those of the samples, of sum 1.
+    """
     patch_dim, n_filters = W.shape
     hessian = np.zeros((n_filters * patch_dim, n_filters * patch_dim))
     for rows in bank_blocks(len(samples), geometry.layout, n_filters):
@@ -240,16 +248,16 @@ def _hessian(samples, geometry, y, W, activation, weights):
         responses = patch_responses(patches, W)
         jacobian = bank_jacobian(patches, responses, activation, weights)
         jacobian = jacobian.reshape(len(patches), -1)
-        hessian += jacobian.T @ jacobian
+        hessian += jacobian.T @ (shares[rows, np.newaxis] * jacobian)
         if y is not None:
             values = activation.value(responses).sum(axis=1) @ weights
             bends = activation.second_derivative(responses) * weights
-            bends *= (values - y[rows])[:, np.newaxis, np.newaxis]
+            bends *= (shares[rows] * (values - y[rows]))[:, np.newaxis, np.newaxis]
             flat = patches.reshape(-1, patch_dim)
             for j, bend in enumerate(bends.reshape(len(flat), -1).T):
                 own = slice(j * patch_dim, (j + 1) * patch_dim)
                 hessian[own, own] += flat.T @ (bend[:, np.newaxis] * flat)
-    return hessian / len(samples)
+    return hessian
 
 
 def _singular_values(W):

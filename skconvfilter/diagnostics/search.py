@@ -61,7 +61,7 @@ def contributions(events, extreme):
 
 
 class DirectionSearch:
-    """Searches at one angle after another, each starting where the last one ended.
+    """Searches at several angles, each starting where its neighbours ended.
 
     Parameters
     ----------
@@ -83,18 +83,39 @@ class DirectionSearch:
         # Of one patch the three events exclude each other, so that nothing crosses.
         only = events.layout.n_patches == 1
         self.quantities = [name for name in QUANTITIES if not (only and name == "cross")]
-        self.last = {}  # the Extreme of each quantity at the angle before
 
-    def extremes(self, angle):
-        """The most extreme filter found for each quantity.
+    def sweep(self, angles):
+        """The most extreme filter found for each quantity at every angle.
+
+        Each angle starts where the next smaller one ended, and from random directions;
+        then, on the way back, from where the next larger one did: near the teacher the
+        quantities have optima that only a search from afar avoids.
+
+        Parameters
+        ----------
+        angles : ndarray of shape (n_angles,)
+            In any order.
 
         Returns
         -------
-        extremes : dict of Extreme
+        extremes : list of dict of Extreme
             By quantity; "cross" is missing where it is 0 throughout.
         """
-        points = self._starts(angle)
-        if len(self.unit) > 2 and 0 < angle < np.pi:
+        ladder = np.unique(angles)
+        if self.effort.both_ways and 0 < ladder[-1] < np.pi / 2:
+            ladder = np.append(ladder, np.pi / 2)
+        found, last = {}, {}
+        for angle in ladder:
+            last = found[angle] = self._extremes(angle, self._starts(angle, last))
+        if self.effort.both_ways:
+            for angle in ladder[-2::-1]:
+                points = [*found[angle].values(), *self._continued(angle, last)]
+                last = found[angle] = self._extremes(angle, points)
+        return [found[angle] for angle in angles]
+
+    def _extremes(self, angle, points):
+        """The best points by quantity, those refined that have not been."""
+        if self._has_choice(angle):
 
             def evaluate(V, owners):
                 names = [owner.quantity for owner in owners]
@@ -109,32 +130,43 @@ class DirectionSearch:
                 return [next(found[name]) for name in names]
 
             points = climb(points, self._slopes, evaluate, self.effort.n_steps)
-        for name in self.quantities:
-            own = [point for point in points if point.quantity == name]
-            self.last[name] = max(own, key=lambda point: point.score)
-        return dict(self.last)
+        return {
+            name: max(
+                (point for point in points if point.quantity == name),
+                key=lambda point: point.score,
+            )
+            for name in self.quantities
+        }
+
+    def _has_choice(self, angle):
+        """Whether there are more filters at the angle than the directions at hand."""
+        return len(self.unit) > 2 and 0 < angle < np.pi
 
     def filters(self, angle, V=None):
         """Filters at an angle to the teacher, along some directions or the random ones."""
         V = self.directions if V is None else V
         return np.cos(angle) * self.unit[:, np.newaxis] + np.sin(angle) * V
 
-    def _starts(self, angle):
+    def _starts(self, angle, last):
         """For each quantity the best fresh directions, and the last one found."""
         # At 0 and pi all directions lead to the same filter.
         fresh = self.directions if 0 < angle < np.pi else self.directions[:, :1]
         n_fresh = fresh.shape[1]
         columns = {name: list(range(n_fresh)) for name in self.quantities}
-        for i, name in enumerate(self.last):
-            columns[name].append(n_fresh + i)
-        V = np.column_stack([fresh, *(extreme.v for extreme in self.last.values())])
-        starts = []
-        for name, points in self._evaluate(angle, V, columns).items():
+        starts = self._continued(angle, last)
+        for name, points in self._evaluate(angle, fresh, columns).items():
             n_starts = max(1, self.effort.n_starts // len(QUANTITIES[name].pairs))
-            best = sorted(points[:n_fresh], key=lambda point: -point.score)
-            starts += points[n_fresh:]
-            starts += best[: _N_LATER_STARTS if self.last else n_starts]
+            best = sorted(points, key=lambda point: -point.score)
+            starts += best[: _N_LATER_STARTS if last else n_starts]
         return starts
+
+    def _continued(self, angle, last):
+        """The points that the directions of others lead to at an angle."""
+        if not last:
+            return []
+        columns = {name: [i] for i, name in enumerate(last)}
+        V = np.column_stack([extreme.v for extreme in last.values()])
+        return [point for (point,) in self._evaluate(angle, V, columns).values()]
 
     def _evaluate(self, angle, V, columns):
         """Points by quantity, at those of the directions that `columns` names for it."""

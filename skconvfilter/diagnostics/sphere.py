@@ -24,9 +24,10 @@ class Effort(NamedTuple):
     n_radii: int  # of shells up to the start
     n_on_path: int  # filters of a path that are looked at
     n_certified: float  # patches beyond which there are no bounds without search
+    both_ways: bool  # whether angles are gone through upwards and downwards
 
 
-THOROUGH = Effort(64, 4, 20, 2**15, 8, 3, 6, 1000, np.inf)
+THOROUGH = Effort(64, 4, 20, 2**15, 8, 3, 6, 1000, np.inf, True)
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class Point:
 
     v: np.ndarray  # (p,), a unit vector
     score: float  # the larger, the better
+    rested: bool = False  # whether it has been moved until nothing helped
     step: float = _FIRST_STEP  # angle by which it is moved next
     width: float = _FIRST_WIDTH  # of the smoothed indicators of its next slope
 
@@ -61,7 +63,7 @@ def climb(points, slopes, evaluate, n_steps):
         Where they ended.
     """
     points = list(points)
-    running = list(range(len(points)))
+    running = [i for i, point in enumerate(points) if not point.rested]
     for _ in range(n_steps):
         if not running:
             break
@@ -78,6 +80,8 @@ def climb(points, slopes, evaluate, n_steps):
             points[i] = _best(points[i], own, lengths[j])
         smallest = _FIRST_WIDTH * 0.5**_N_HALVINGS
         running = [i for i in running if points[i].width > smallest]
+    for point in points:
+        point.rested = True
     return points
 
 

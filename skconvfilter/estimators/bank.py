@@ -19,6 +19,11 @@ from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank import bank_responses, bank_values
 from skconvfilter.solvers.driver import Status
 
+_REMEDY = {
+    Status.MAX_ITER: "increase max_iter, or use solver='gauss-newton'",
+    Status.DIVERGED: "lower learning_rate_init",
+}
+
 
 class ConvFilterBankRegressor(PatchRegressor):
     r"""A bank of convolutional filters with one activation, learned from (X, y).
@@ -255,9 +260,10 @@ class ConvFilterBankRegressor(PatchRegressor):
             settings = check_bank_settings(self, dataset)
             if previous is not None:
                 self._check_filter_length(dataset.geometry)
+                self._check_number_of_filters()
             seeds = Seeds.draw(self.random_state, settings.n_init)
             with block_mapper(self.n_jobs) as map_blocks:
-                outcome, no_tensor = fit_bank(
+                outcome, doubt = fit_bank(
                     dataset,
                     settings,
                     seeds,
@@ -267,9 +273,9 @@ class ConvFilterBankRegressor(PatchRegressor):
                 )
                 learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
             replace_learnt(self, learnt)
-        warn_of_bank(dataset, settings, no_tensor)
+        warn_of_bank(dataset, settings, doubt)
         if outcome.result.status is not Status.CONVERGED:
-            warn_not_converged(outcome.result.status)
+            warn_not_converged(outcome.result.status, _REMEDY)
         return self
 
     def feature_map(self, X):
@@ -309,6 +315,25 @@ class ConvFilterBankRegressor(PatchRegressor):
         return tags
 
     def _previous_bank(self):
-        if self.warm_start and hasattr(self, "coef_"):
-            return np.asarray(self.coef_, dtype=np.float64), self.output_weights_
-        return None
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        coef = np.asarray(self.coef_, dtype=np.float64)
+        # Filters of 0, which constant targets leave, would stay.
+        return None if coef.size and not coef.any() else (coef, self.output_weights_)
+
+    def _check_filter_length(self, geometry):
+        super()._check_filter_length(geometry)
+        shapes = np.shape(self.coef_), np.shape(self.output_weights_)
+        if shapes[1] != shapes[0][:1]:
+            raise ValueError(
+                f"The fitted coef_ has shape {shapes[0]}, but output_weights_ has shape "
+                f"{shapes[1]}: there must be one for each filter. Fit anew."
+            )
+
+    def _check_number_of_filters(self):
+        if len(self.coef_) != self.n_filters:
+            raise ValueError(
+                f"n_filters={self.n_filters}, but warm_start=True goes on from the "
+                f"{len(self.coef_)} filters that were fitted: keep their number, or fit "
+                "anew with warm_start=False."
+            )

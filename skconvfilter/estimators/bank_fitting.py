@@ -1,9 +1,12 @@
 """From checked data and settings to the starts of a bank, the solver and the search."""
 
+from functools import partial
+
 import numpy as np
 
 from skconvfilter.estimators.outcome import FitOutcome
 from skconvfilter.estimators.scaling import Scaling
+from skconvfilter.estimators.starts import LONGEST_START
 from skconvfilter.initializers.random_banks import random_banks
 from skconvfilter.initializers.tensor import MomentsVanish, tensor_start
 from skconvfilter.model.bank_objective import BankObjective
@@ -19,6 +22,12 @@ from skconvfilter.solvers.sgd import SGD
 _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Errors, relative to the size of values, that rounding alone leaves.
 _ROUNDING_UNITS = 64
+# Damping after a step that was not taken, as activations bend, and that up to which steps
+# are tried shorter before a start is given up: kinks may be close.
+_RECOVERY, _PATIENCE = 1e-4, 1e2
+# Targets beyond which the squares of errors, for activations that cannot be scaled to
+# them, leave the range of numbers.
+_LARGEST_TARGET = 1e100
 
 
 def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callback=None):
@@ -40,8 +49,8 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     Returns
     -------
     outcome : FitOutcome
-    no_tensor : str or None
-        Why there was no tensor start where one was asked for.
+    doubt : str or None
+        What is to be said against the tensor start, or why there is none.
     """
     dataset = dataset.with_unit_weights()
     scaling = Scaling.of(
@@ -63,8 +72,9 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
         fit_intercept=settings.fit_intercept,
         map_blocks=map_blocks,
     )
+    _check_targets(objective)
     sample = _subsample(objective, seeds.subsample)
-    starts, no_tensor = _starts(objective, sample, settings, seeds, scaling, previous)
+    starts, doubt = _starts(objective, sample, settings, seeds, scaling, previous)
     rounding = _ROUNDING_UNITS * objective.precision * _magnitude(dataset, scaling)
     stopping = Stopping(
         settings.max_iter,
@@ -73,21 +83,39 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
         floor=0.5 * rounding**2,
     )
     if settings.solver == "gauss-newton":
-        solver = LevenbergMarquardt()
+        solver = LevenbergMarquardt(recovery=_RECOVERY, patience=_PATIENCE)
     else:
         solver = _descent(objective, starts, settings, seeds, scaling)
         sample = objective
+    if callback is not None:
+        callback = partial(callback, variance=_variance(objective))
     result = portfolio(objective, sample, starts, solver, stopping, callback=callback)
-    return FitOutcome(result, scaling, objective.alpha, None), no_tensor
+    return FitOutcome(result, scaling, objective.alpha, None), doubt
+
+
+def _check_targets(objective):
+    largest = np.abs(objective.targets).max()
+    if largest > _LARGEST_TARGET:
+        raise ValueError(
+            f"y reaches as far as {largest:.0e}, but the values of a bank with activation="
+            f"'{objective.activation.name}' are bounded. Rescale y."
+        )
+
+
+def _variance(objective):
+    weights = objective.sample_weight
+    mean = np.average(objective.targets, weights=weights)
+    return float(np.average((objective.targets - mean) ** 2, weights=weights)) or 1.0
 
 
 def _magnitude(dataset, scaling):
     """Root mean square of the targets, in the units of the fit."""
-    if scaling.target_scale == 0:
+    largest = np.abs(dataset.targets).max()
+    if scaling.target_scale == 0 or largest == 0:
         return 1.0
-    return np.sqrt(
-        np.average((dataset.targets / scaling.target_scale) ** 2, weights=dataset.weights)
-    )
+    squares = (dataset.targets / largest) ** 2
+    power = np.average(squares, weights=dataset.weights)
+    return min(float(np.sqrt(power) * (largest / scaling.target_scale)), _LARGEST_TARGET)
 
 
 def _subsample(objective, rng):
@@ -99,30 +127,42 @@ def _subsample(objective, rng):
 
 
 def _starts(objective, sample, settings, seeds, scaling, previous):
-    """Candidates, the tensor start first, and why there is none if there should be."""
-    if scaling.target_scale == 0:
-        # Constant targets: filters of 0 are as good as any, and no others are better.
-        W, signs = np.zeros((objective.n_parameters, 1)), np.ones((1, settings.n_filters))
+    """Candidates, the tensor start first, and what is to be said against that."""
+    W, signs = np.zeros((objective.n_parameters, 1)), np.ones((1, settings.n_filters))
+    if not objective.targets.any() and objective.value(W, signs).loss[0] == 0:
+        # Filters of 0 are exact.
         return Candidates(W, signs, np.arange(1)), None
     if previous is not None:
         coef, signs = previous
-        W = scaling.inner_filters(coef).reshape(-1, 1)
-        return Candidates(W, signs[np.newaxis], np.arange(1)), None
+        if settings.output_weights == "ones":
+            signs = np.ones_like(signs)
+        filters = _within_range(objective, scaling.inner_filters(coef))
+        return Candidates(filters.reshape(-1, 1), signs[np.newaxis], np.arange(1)), None
     if not isinstance(settings.init, str):
-        filters = scaling.inner_filters(settings.init)
+        filters = _within_range(objective, scaling.inner_filters(settings.init))
         signs = _fitting_signs(sample, filters, settings)
         W = filters.reshape(len(filters), -1).T
         return Candidates(W, signs, np.arange(len(filters))), None
     signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
     W = random_banks(sample, seeds.starts, signs)
-    no_tensor = None
+    doubt = None
     if settings.init == "tensor":
         try:
             start = _tensor_start(objective, settings, seeds.theory)
             W[:, 0], signs[0] = start.W.T.ravel(), start.signs
+            if start.doubt is not None:
+                doubt = f"gave a doubtful start: {start.doubt}"
         except MomentsVanish as error:
-            no_tensor = str(error)
-    return Candidates(W, signs, np.arange(len(signs))), no_tensor
+            doubt = f"gave no start: {error} A random one takes its place."
+    return Candidates(W, signs, np.arange(len(signs))), doubt
+
+
+def _within_range(objective, filters):
+    """Starts so long that their losses would be infinite, shortened."""
+    longest = LONGEST_START[objective.samples.dtype]
+    longest **= 1 / (objective.activation.homogeneity or 1)
+    with np.errstate(over="ignore"):
+        return np.clip(filters, -longest, longest)
 
 
 def _tensor_start(objective, settings, rng):

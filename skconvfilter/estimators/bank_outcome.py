@@ -7,6 +7,7 @@ from skconvfilter.estimators.outcome import checked_coef, filter_path, search_at
 
 # Samples that the Hessian is taken from: so many, or so many for each entry of the filters.
 _MIN_SAMPLES, _SAMPLES_PER_ENTRY = 1000, 4
+_LARGEST = 1e60
 
 
 def bank_attributes(dataset, settings, outcome, rng):
@@ -32,9 +33,11 @@ def _convexity_attributes(dataset, settings, learnt, rng):
     rows = np.sort(rng.permutation(dataset.n_samples)[:n_samples])
     samples = np.ascontiguousarray(dataset.samples[rows], dtype=np.float64)
     W = learnt["coef_"].T.astype(np.float64)
+    sizes = np.array(
+        [np.abs(samples).max(), np.abs(dataset.targets).max(), np.abs(W).max()]
+    )
     # Beyond these sizes squares leave the range of numbers.
-    largest = max(np.abs(samples).max(), np.abs(dataset.targets).max())
-    if not (W.any() and largest < 1e60):
+    if not (W.any() and sizes.max() < _LARGEST):
         nothing = ("condition_number_", "rho_", "lambda_")
         return {"hessian_extremes_": (np.nan, np.nan)} | dict.fromkeys(nothing, np.nan)
     found = estimate_local_convexity(
@@ -45,6 +48,7 @@ def _convexity_attributes(dataset, settings, learnt, rng):
         settings.activation,
         learnt["output_weights_"],
         settings.pooling,
+        None if dataset.weights is None else dataset.weights[rows],
     )
     return {
         "hessian_extremes_": found.hessian_extremes,

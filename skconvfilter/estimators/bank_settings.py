@@ -100,7 +100,8 @@ def _check_init(init, n_filters, layout):
         raise TypeError(f"{expected}; got {init!r}, which holds no real numbers.") from None
     windows = {layout.window_shape, (layout.patch_dim,)}
     shapes = {(n_filters, *window) for window in windows}
-    if filters.shape not in shapes and filters.shape[1:] not in shapes:
+    several = filters.shape[1:] in shapes and len(filters) > 0
+    if filters.shape not in shapes and not several:
         raise ValueError(f"{expected}; got shape {filters.shape}.")
     if not np.isfinite(filters).all():
         raise ValueError("init contains NaN or infinity.")

@@ -13,19 +13,21 @@ _REMEDY = {
 }
 
 
-def print_progress(iteration, state):
-    """Print a line of a table: phase, iteration, and the best loss."""
+def print_progress(iteration, state, variance=1.0):
+    """Print a line of a table: phase, iteration, and the best loss.
+
+    `variance` is that of the targets in the units of the fit.
+    """
     running = np.flatnonzero(state.stage != "start")
     stage = state.stage[running[0]] if len(running) else "start"
-    # The targets have unit variance in a fit, so that twice the loss is a share of it.
-    unexplained = 2 * np.nanmin(state.losses[-1])
+    unexplained = 2 * np.nanmin(state.losses[-1]) / variance
     print(f"{stage:8s} iteration {iteration:4d}   unexplained variance {unexplained:.3e}")
 
 
-def warn_not_converged(status):
+def warn_not_converged(status, remedies=_REMEDY):
     """Warn that the best restart ended with this status, and say what to do."""
     warnings.warn(
-        f"The best restart has not converged: {status.value}. Remedy: {_REMEDY[status]}.",
+        f"The best restart has not converged: {status.value}. Remedy: {remedies[status]}.",
         ConvergenceWarning,
         stacklevel=3,
     )
@@ -46,24 +48,19 @@ def warn_without_theory(stages):
     )
 
 
-def warn_of_bank(dataset, settings, no_tensor):
+def warn_of_bank(dataset, settings, doubt):
     """Warn of what the tensor method, or any fit of a bank, cannot do with these data."""
-    if no_tensor is not None:
+    layout = dataset.geometry.layout
+    if doubt is not None:
+        warnings.warn(f"init='tensor' {doubt}", UserWarning, stacklevel=3)
+    if layout.overlaps and isinstance(settings.init, str) and settings.init == "tensor":
         warnings.warn(
-            f"init='tensor' gave no start: {no_tensor} Random starts took its place.",
+            "The patches overlap, but init='tensor' assumes independent ones: the filters "
+            "may come from a random start. Use stride=kernel_size, or init='random'.",
             UserWarning,
             stacklevel=3,
         )
-    elif isinstance(settings.init, str) and settings.init == "tensor":
-        if dataset.geometry.layout.overlaps:
-            warnings.warn(
-                "The patches overlap, but init='tensor' assumes independent ones: the "
-                "filters may come from a random start. Use stride=kernel_size, or "
-                "init='random'.",
-                UserWarning,
-                stacklevel=3,
-            )
-    n_entries = settings.n_filters * dataset.geometry.layout.patch_dim
+    n_entries = settings.n_filters * layout.patch_dim
     if dataset.n_samples < n_entries:
         warnings.warn(
             f"There are fewer samples (n_samples={dataset.n_samples}) than entries of the "

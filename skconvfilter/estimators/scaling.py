@@ -24,7 +24,7 @@ class Scaling(NamedTuple):
     def filter_scale(self):
         """What the filters of a fit, of samples in its units, are multiplied by."""
         if self.homogeneity is None:
-            return float(self.target_scale > 0)
+            return 1.0
         return self.target_scale ** (1 / self.homogeneity)
 
     @classmethod
@@ -35,15 +35,13 @@ class Scaling(NamedTuple):
             exponent = 0
         largest = np.abs(targets).max()
         if largest == 0:
-            return cls(exponent, 0.0, 0.0, homogeneity)
+            return cls(exponent, 0.0, float(homogeneity is None), homogeneity)
         relative = targets / largest
         shift = np.average(relative, weights=weights) if centre else 0.0
         deviation = np.sqrt(np.average((relative - shift) ** 2, weights=weights))
         if deviation <= np.finfo(float).eps:
             deviation = 0.0
-        scale = float(deviation * largest)
-        if homogeneity is None:
-            scale = float(scale > 0)
+        scale = 1.0 if homogeneity is None else float(deviation * largest)
         return cls(exponent, float(shift * largest), scale, homogeneity)
 
     def samples(self, samples):
@@ -56,7 +54,10 @@ class Scaling(NamedTuple):
         """Targets in the units of the fit."""
         if self.target_scale == 0:
             return np.zeros_like(targets)
-        return (targets - self.target_shift) / self.target_scale
+        shifted = targets - self.target_shift
+        if np.abs(shifted).max() <= 4 * np.finfo(float).eps * abs(self.target_shift):
+            return np.zeros_like(targets)
+        return shifted / self.target_scale
 
     def penalty(self, alpha):
         """L2 penalty in the units of the fit."""

@@ -9,7 +9,7 @@ from skconvfilter.initializers.ball import ball_starts
 from skconvfilter.solvers.race import Candidates
 
 # Entries of a start beyond which its loss on samples within range could overflow.
-_LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}
+LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}
 
 
 def draw_starts(objective, settings, seeds, scaling, previous=None):
@@ -37,7 +37,7 @@ def chosen_sign(settings, present):
 
 def _within_range(objective, W):
     """Starts so long that their losses would be infinite, shortened."""
-    longest = _LONGEST_START[objective.samples.dtype]
+    longest = LONGEST_START[objective.samples.dtype]
     with np.errstate(over="ignore"):
         return np.clip(W, -longest, longest)
 

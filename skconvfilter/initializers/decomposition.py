@@ -8,17 +8,17 @@ from skconvfilter.initializers.moments import Bank, contract, pack, unpack
 
 # Changes of coordinates, and the least eigenvalue that one of them divides by.
 _MAX_CHANGES, _MIN_EIGENVALUE = 30, 0.05
-# Sweeps of plane rotations, and the angle from which on they go on.
+# Sweeps of plane rotations, and the angle below which there is nothing to rotate.
 _MAX_SWEEPS, _SMALL_ANGLE = 50, 1e-8
 # Signs that are tried in all combinations, and combinations that are kept. The closest is
 # not always the right one where filters are nearly dependent.
 _MAX_FREE_SIGNS, _MAX_CHOICES = 12, 4
 # The shortest filter, relative to the longest, where the activation has no scale.
 _MIN_LENGTH = 0.05
-# Where it has one, lengths that may be tried; from this share of the linear coefficient of
-# a step on, the activation is as good as one, and the data hardly tell lengths apart.
+# Where it has one, lengths to try; and the share of a step's linear coefficient from which
+# on the activation is as good as a step, so that data hardly tell lengths apart.
 _LENGTHS, _STEP_SHARE = np.geomspace(0.02, 200, 1000), 0.97
-# Relative to 1, keeps least squares regular where two directions have become one.
+# Keeps least squares regular where two directions have become one.
 _RIDGE = 1e-9
 
 
@@ -116,7 +116,7 @@ def joint_rotation(matrices):
     d = matrices.shape[1]
     R = np.eye(d)
     for _ in range(_MAX_SWEEPS):
-        largest = 0.0
+        turned = False
         for i in range(d - 1):
             for j in range(i + 1, d):
                 apart = matrices[:, i, i] - matrices[:, j, j]
@@ -125,13 +125,13 @@ def joint_rotation(matrices):
                 angle = 0.5 * math.atan2(across, on + math.hypot(on, across))
                 if abs(angle) < _SMALL_ANGLE:
                     continue
-                largest = max(largest, abs(angle))
+                turned = True
                 c, s = math.cos(angle), math.sin(angle)
                 rotation, pair = np.array([[c, -s], [s, c]]), [i, j]
                 matrices[:, :, pair] = matrices[:, :, pair] @ rotation
                 matrices[:, pair] = rotation.T @ matrices[:, pair]
                 R[:, pair] = R[:, pair] @ rotation
-        if largest == 0:
+        if not turned:
             break
     return R
 

@@ -51,6 +51,24 @@ class Bank(NamedTuple):
         return (left * coefficients) @ right.T
 
 
+class Polynomial(NamedTuple):
+    """A sum over white patches of ``b . x + x' D x / 2``, less its mean."""
+
+    linear: np.ndarray  # b (d,)
+    quadratic: np.ndarray  # D (d, d)
+
+    def values(self, X):
+        """At samples with patches X (d, n_samples, n_patches)."""
+        d, n_samples, n_patches = X.shape
+        X = X.reshape(d, -1)
+        values = self.linear @ X - np.trace(self.quadratic) / 2
+        if self.quadratic.any():
+            products = self.quadratic @ X
+            products *= X
+            values += products.sum(axis=0) / 2
+        return values.reshape(n_samples, n_patches) @ np.ones(n_patches)
+
+
 def pair_indices(d):
     """Rows, columns and factors of the pairs."""
     rows, columns = np.triu_indices(d)
@@ -103,9 +121,9 @@ def measured_moments(stream, V, order):
     Parameters
     ----------
     stream : iterable of (ndarray, ndarray)
-        Patches (d, n_rows, n_patches) and weighted errors (n_rows,) of consecutive
-        samples. Weights and, about the patches' own mean and covariance, errors sum up
-        to 1 and 0.
+        White patches (d, n_rows, n_patches) of the samples that come next, and their
+        errors (n_rows,) times their weights. All weights add up to 1; but for a moment of
+        order 1 alone, their products with the errors must add up to 0.
     V : ndarray of shape (d, k)
         Orthonormal columns, the coordinates that moments of order 2 and more are in.
     order : {2, 3, 4}
@@ -151,7 +169,7 @@ def _weighted_fourth_powers(Y, weights):
 
 
 def _third_correction(first, V):
-    """``He_3 - x^3``: the three products of x and I, packed."""
+    """``x^3 - He_3``: the three products of x and I, packed."""
     rows, columns, factors = pair_indices(V.shape[1])
     inside = V.T @ first
     crossed = (
@@ -161,7 +179,10 @@ def _third_correction(first, V):
 
 
 def _fourth_correction(second):
-    """``He_4 - x^4``: the six products of xx' and I, packed; 3 I I has the factor 0."""
+    """``x^4 - He_4``: the six products of xx' and I, packed.
+
+    The products of I and I have the factor 0, the sum of the errors.
+    """
     k = len(second)
     rows, columns, factors = pair_indices(k)
     eye = np.eye(k)

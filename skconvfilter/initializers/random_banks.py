@@ -40,5 +40,7 @@ def random_banks(objective, generators, signs):
     columns = np.column_stack([objective.targets, objective.predict(W, signs)])
     columns -= np.average(columns, axis=0, weights=weights)
     wanted, *spread = np.sqrt(np.average(columns**2, axis=0, weights=weights))
-    ratio = np.divide(wanted, spread, out=np.ones(len(spread)), where=np.array(spread) > 0)
-    return W * ratio ** (1 / homogeneity)
+    varies = np.array(spread) > objective.rounding(homogeneity)
+    ratio = np.divide(wanted, spread, out=np.ones(len(spread)), where=varies)
+    # Targets that are constant here may vary elsewhere, and a filter of 0 is dead.
+    return W * np.where(ratio > 0, ratio, 1.0) ** (1 / homogeneity)

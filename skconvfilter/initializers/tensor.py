@@ -11,17 +11,22 @@ import numpy as np
 
 from skconvfilter.initializers.decomposition import banks_along, joint_directions, slices
 from skconvfilter.initializers.moment_fit import fit_moments
-from skconvfilter.initializers.moments import Bank, measured_moments, unpack
+from skconvfilter.initializers.moments import (
+    Bank,
+    Polynomial,
+    measured_moments,
+    unpack,
+)
 from skconvfilter.initializers.whitening import WhiteSamples
 from skconvfilter.model.activations import Activation
 from skconvfilter.model.squared_error import ROUNDING_UNITS
 
-# Rounds at most; one that leaves more than this part of what its predecessor left, or less
-# than this share of the variance of the targets, is the last.
+# Rounds at most. One is the last that leaves more than this part of what its predecessor
+# left, or less than this share of the variance of the targets.
 _MAX_ROUNDS, _SLOW, _SMALL_SHARE = 4, 0.9, 1e-3
-# With more samples than twice this, so many of them are gone through first.
+# Where there are at least twice as many samples, about so many make the first bank.
 _MANY_SAMPLES = 2**14
-# Directions, beside two for each filter, in which the first moment of order 3 is measured.
+# A subspace is first looked for in so many directions, and two more for each filter.
 _EXTRA_DIRECTIONS = 8
 
 
@@ -34,6 +39,7 @@ class TensorStart(NamedTuple):
 
     W: np.ndarray  # (patch_dim, n_filters)
     signs: np.ndarray  # (n_filters,), 1.0 or -1.0
+    doubt: str | None = None  # why it may be no better than a random one
 
 
 def tensor_start(
@@ -95,7 +101,8 @@ def tensor_start(
     ------
     MomentsVanish
         If the data give no start: constant targets, more filters than directions in which
-        patches vary, or moments no larger than those of noise.
+        patches vary, or moments of 0. Moments no larger than those of noise are doubted:
+        the start is as good as any random one.
 
     Notes
     -----
@@ -120,10 +127,10 @@ def tensor_start(
     References
     ----------
     .. [1] K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
-       Networks with Multiple Kernels", 2017, section 5.
+       Networks with Multiple Kernels", 2017: the initialisation by tensor methods.
     .. [2] K. Zhong, Z. Song, P. Jain, P. L. Bartlett, I. S. Dhillon, "Recovery Guarantees
-       for One-hidden-layer Neural Networks", ICML 2017, section 5: the same for dense
-       networks, with output signs.
+       for One-hidden-layer Neural Networks", ICML 2017, section 5: its algorithm, for one
+       patch and with output signs.
     """
     if sample_weight is None:
         sample_weight = np.ones(len(targets))
@@ -178,33 +185,17 @@ def _run(blocks, targets, weights, settings, start=None):
     if start is not None:
         filters = np.linalg.lstsq(samples.basis, start.W, rcond=None)[0]
         bank = Bank(filters, start.signs)
-    bank = _Rounds(samples, settings).run(bank)
+    rounds = _Rounds(samples, settings)
+    bank = rounds.run(bank)
     # The order of eigenvectors, in which filters are found, is one of rounding.
     order = np.argsort(-bank.lengths)
-    return TensorStart(samples.basis @ bank.filters[:, order], bank.signs[order])
+    W = samples.basis @ bank.filters[:, order]
+    return TensorStart(W, bank.signs[order], rounds.doubt)
 
 
 def _nothing(rank):
     """A bank without filters."""
     return Bank(np.empty((rank, 0)), np.empty(0))
-
-
-class _Polynomial(NamedTuple):
-    """A sum over patches of ``b . x + x' D x / 2``, of mean 0."""
-
-    linear: np.ndarray  # (d,)
-    quadratic: np.ndarray  # (d, d)
-
-    def values(self, X):
-        """At samples of white patches X (d, n_samples, n_patches)."""
-        d, n_samples, n_patches = X.shape
-        X = X.reshape(d, -1)
-        values = self.linear @ X - np.trace(self.quadratic) / 2
-        if self.quadratic.any():
-            products = self.quadratic @ X
-            products *= X
-            values += products.sum(axis=0) / 2
-        return values.reshape(n_samples, n_patches) @ np.ones(n_patches)
 
 
 class _Remainder(NamedTuple):
@@ -222,6 +213,7 @@ class _Rounds:
         self.samples = samples
         self.settings = settings
         self.activation = settings.activation
+        self.doubt = None
 
     def run(self, bank):
         """The best bank: of all rounds, or the given one if it explains anything."""
@@ -286,24 +278,26 @@ class _Rounds:
         """A basis by the moment of order 2, and what is to be removed for higher orders."""
         eye = np.eye(self.samples.rank)
         known = bank.moment(self.activation, 2, eye)
-        removed = _Polynomial(self.samples.regress(left.first), 0 * eye)
+        removed = Polynomial(self.samples.regress(left.first), 0 * eye)
         for _ in range(self._n_passes(bank)):
             measured, errors = self._measure(left.errors, removed.values, eye, 2)
             moment = known + removed.quadratic + measured[2]
             values, vectors = np.linalg.eigh(moment)
+            # Of noise, half of the sum of squares belongs to positive eigenvalues.
             sizes = np.abs(values) if self.settings.signed else np.maximum(values, 0)
-            self._refuse_noise(2, sizes @ sizes, len(eye), errors)
+            square = (1 if self.settings.signed else 2) * (sizes @ sizes)
+            self._weigh_against_chance(bank, 2, square, len(eye), errors)
             largest = np.argsort(-sizes)[: self.settings.n_filters]
             V = vectors[:, largest]
             linear = removed.linear + self.samples.regress(measured[1])
-            removed = _Polynomial(linear, (V * values[largest]) @ V.T - known)
+            removed = Polynomial(linear, (V * values[largest]) @ V.T - known)
         return V, removed
 
     def _subspace_of_cubes(self, bank, left):
         """The same by the moment of order 3, of which one index is left as it is."""
         rank, n_filters, rng = self.samples.rank, self.settings.n_filters, self.settings.rng
         n_kept = min(rank, 2 * n_filters + _EXTRA_DIRECTIONS)
-        removed = _Polynomial(self.samples.regress(left.first), np.zeros((rank, rank)))
+        removed = Polynomial(self.samples.regress(left.first), np.zeros((rank, rank)))
         V = bank.filters
         if not V.size:
             V = rng.standard_normal((rank, n_kept))
@@ -312,7 +306,8 @@ class _Rounds:
             frame = np.linalg.qr(V)[0]
             measured, errors = self._measure(left.errors, removed.values, frame, 3)
             moment = bank.moment(self.activation, 3, frame) + measured[3]
-            self._refuse_noise(3, np.sum(moment**2), frame.shape[1], errors)
+            square = np.sum(moment**2)
+            self._weigh_against_chance(bank, 3, square, frame.shape[1], errors)
             if self.settings.single:
                 moment = np.tensordot(rng.standard_normal(len(frame.T)), unpack(moment), 1)
             V = np.linalg.svd(moment, full_matrices=False)[2][:n_filters].T
@@ -336,8 +331,11 @@ class _Rounds:
 
         return measured_moments(stream(), frame, order), errors
 
-    def _refuse_noise(self, order, square, k, errors):
-        """Refuse a moment of order 2 or 3 no larger than chance and rounding make it.
+    def _weigh_against_chance(self, bank, order, square, k, errors):
+        """Doubt a moment of order 2 or 3 no larger than chance and rounding make it.
+
+        It is refused where it is no larger than rounding makes it, or is of a further
+        round.
 
         If errors and patches have nothing to do with each other, the expected square of a
         moment is that of a mean of errors times ``E |He_m(x)|^2``. Each of the different
@@ -347,14 +345,19 @@ class _Rounds:
         samples = self.samples
         size = k * (k + 1) * (samples.rank + 2 if order == 3 else 1)
         noise = np.sum((samples.weights * errors) ** 2) / samples.n_patches
-        noise += samples.variance * (ROUNDING_UNITS * samples.precision) ** 2
+        rounding = samples.variance * (ROUNDING_UNITS * samples.precision) ** 2
         # Twice the standard deviation of a chi-squared number.
         margin = 2 * np.sqrt(2 * math.factorial(order) / size)
-        if square <= size * noise * (1 + margin):
-            raise MomentsVanish(
-                f"The moment of order {order} of the targets, which {self.activation.name} "
-                "filters are told by, is no larger than chance or rounding makes it."
-            )
+        moment = (
+            f"The moment of order {order} of the targets, which {self.activation.name} "
+            "filters are told by, is no larger than chance or rounding makes it."
+        )
+        if square <= size * rounding * (1 + margin):
+            raise MomentsVanish(moment)
+        if square <= size * (noise + rounding) * (1 + margin):
+            if bank.filters.size:
+                raise MomentsVanish(moment)
+            self.doubt = moment
 
     def _bank_with(self, V, moments):
         """The bank in the subspace whose moments these are."""

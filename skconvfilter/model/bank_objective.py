@@ -9,7 +9,7 @@ from skconvfilter.model.bank import (
     patch_responses,
     pooling_scale,
 )
-from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.model.squared_error import ROUNDING_UNITS, SquaredError
 
 
 class BankObjective(SquaredError):
@@ -73,6 +73,15 @@ class BankObjective(SquaredError):
         """Yield the patches of consecutive samples, (n_block, n_patches, patch_dim)."""
         for rows in self._blocks:
             yield self._block(rows)
+
+    def rounding(self, homogeneity):
+        """How much values of filters of length 1 vary by rounding alone."""
+        powers = [
+            np.mean(np.square(patches, dtype=float)) for patches in self.patch_blocks()
+        ]
+        length = np.sqrt(np.max(powers) * self.patch_dim)
+        n_terms = self._scale * self.geometry.layout.n_patches * self.n_filters
+        return ROUNDING_UNITS * self.precision * n_terms * length**homogeneity
 
     def mean_square_response(self, W):
         """Mean of ``(w_j . Z_i)**2`` over patches, samples and filters, shape (R,)."""

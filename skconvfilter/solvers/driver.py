@@ -30,6 +30,8 @@ class SolverState:
     stage: np.ndarray  # (R,), names of what the step was part of
     losses: list = field(default_factory=list)  # of (R,), one entry an iteration
     memory: dict = field(default_factory=dict)
+    # (R,): whose last step was refused, but not for good; None: nobody's
+    pending: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ class _Progress:
         score[~finite] = np.inf
         self._record(state, score, running)
         gained = score < self.score * (1 - self.stopping.tol)
-        self.stale[running] += 1
+        pending = False if state.pending is None else state.pending[running]
+        self.stale[running] += np.where(pending, 0, 1)
         self.stale[gained] = 0
         better = score < self.score
         self.score[better] = score[better]

@@ -23,9 +23,17 @@ class LevenbergMarquardt:
     ----------
     damping : float, default=1e-3
         First damping, relative to the mean eigenvalue of the Gauss-Newton matrix.
+    recovery : float, default=0.0
+        What damping is raised to at least after a step that was not taken. Without it, a
+        damping that good steps have made tiny takes long to grow: where the model is
+        linear in cells that does not matter, for a step out of a cell is soon a good one.
+    patience : float, default=0.0
+        Damping up to which steps that are not taken do not count as want of progress.
     """
 
     damping: float = 1e-3
+    recovery: float = 0.0
+    patience: float = 0.0
 
     def init(self, objective, W, signs):
         """State at the starts."""
@@ -37,6 +45,7 @@ class LevenbergMarquardt:
             learning_rate=np.full(n_filters, np.nan),
             stage=np.full(n_filters, "start", dtype="U8"),
             memory={"damping": np.full(n_filters, self.damping)},
+            pending=np.zeros(n_filters, dtype=bool),
         )
 
     def step(self, objective, state, running):
@@ -51,7 +60,9 @@ class LevenbergMarquardt:
         gain = here.loss - trial.loss
         accepted = gain > 0
         factor = _damping_factor(accepted, gain, predicted)
-        state.memory["damping"][running] = np.maximum(damping * factor, _MIN_DAMPING)
+        least = np.where(accepted, _MIN_DAMPING, max(self.recovery, _MIN_DAMPING))
+        state.memory["damping"][running] = np.maximum(damping * factor, least)
+        state.pending[running] = ~accepted & (damping < self.patience)
         moved = running[accepted]
         state.W[:, moved] += step[accepted].T
         state.evaluation = state.evaluation.put(moved, trial.take(accepted))

@@ -56,8 +56,8 @@ def _groups(n_starts):
 def _is_settled(scores, floor):
     if scores.min() <= floor:
         return True
-    n_lowest = np.count_nonzero(scores <= (1 + _SAME_LOSS) * scores.min())
-    return n_lowest >= _N_AGREEING
+    lowest = np.isfinite(scores) & (scores <= (1 + _SAME_LOSS) * scores.min())
+    return np.count_nonzero(lowest) >= _N_AGREEING
 
 
 def _joined(ended):

@@ -199,12 +199,17 @@ def _joined(history, phase):
     that takes the place of where the last one left them.
     """
     history = {name: values.copy() for name, values in history.items()}
-    took_part = phase["stage"][0] != ""
+    n_rows = len(history["stage"])
+    new = phase["stage"][0] != ""
+    ran = history["stage"] != ""
+    first = new & ~ran.any(axis=0)
+    # The row where each restart was last; the last one for those that begin here.
+    last = np.where(first, n_rows - 1, n_rows - 1 - np.argmax(ran[::-1], axis=0))
     for name, values in history.items():
         if name == "stage":
-            values[-1, took_part & (values[-1] == "")] = "polish"
+            values[last[first], first] = "start"
         elif name != "learning_rate":
-            values[-1, took_part] = phase[name][0, took_part]
+            values[last[new], new] = phase[name][0, new]
     return {
         name: np.concatenate([values, phase[name][1:]]) for name, values in history.items()
     }

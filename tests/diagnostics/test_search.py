@@ -81,7 +81,7 @@ def test_slope_is_the_gradient_of_the_smoothed_quantity(problem, pairs):
 def test_contributions_average_to_the_value_searched(problem, name):
     _, _, events, everything = problem
     search = DirectionSearch(events, everything, np.random.default_rng(0))
-    found = search.extremes(0.7)[name]
+    found = search.sweep([0.7])[0][name]
     assert contributions(events, found).mean() == pytest.approx(found.value, rel=1e-10)
 
 
@@ -89,7 +89,7 @@ def test_contributions_average_to_the_value_searched(problem, name):
 def test_filters_found_make_the_angle_with_the_teacher(problem, angle):
     _, teacher, events, everything = problem
     search = DirectionSearch(events, everything, np.random.default_rng(0))
-    for extreme in search.extremes(angle).values():
+    for extreme in search.sweep([angle])[0].values():
         assert np.linalg.norm(extreme.w) == pytest.approx(1)
         cosine = extreme.w @ teacher / np.linalg.norm(teacher)
         assert cosine == pytest.approx(np.cos(angle))
@@ -99,7 +99,7 @@ def test_filters_found_make_the_angle_with_the_teacher(problem, angle):
 def test_refinement_finds_more_than_many_random_directions(problem, name):
     _, teacher, events, everything = problem
     angle, quantity = 0.8, QUANTITIES[name]
-    found = DirectionSearch(events, everything, np.random.default_rng(0)).extremes(angle)
+    found = DirectionSearch(events, everything, np.random.default_rng(0)).sweep([angle])[0]
     unit = teacher / np.linalg.norm(teacher)
     V = np.random.default_rng(1).standard_normal((PATCH_DIM, 2000))
     V -= np.outer(unit, unit @ V)

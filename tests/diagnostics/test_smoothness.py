@@ -236,3 +236,23 @@ def test_bad_input_is_named(arguments, error, message):
     good = {"X": rng.standard_normal((30, 2, 3)), "teacher": [1.0, 0, 0], "angles": [1.0]}
     with pytest.raises(error, match=message):
         smoothness(**(good | arguments))
+
+
+def test_values_do_not_depend_on_the_order_of_the_angles():
+    # Correlated patches, where a search near the teacher alone ends in a poor optimum.
+    rng = np.random.default_rng(70002)
+    rotation = np.linalg.qr(rng.standard_normal((9, 9)))[0]
+    scale = rotation * np.arange(1, 10) ** -0.5 @ rotation.T
+    X = rng.standard_normal((20_000, 4, 9)) @ scale
+    teacher = rng.standard_normal(9)
+    angles = np.array([np.pi / 8, np.pi / 2])
+    upwards, downwards, alone = (
+        smoothness(X, teacher, order, random_state=0)
+        for order in (angles, angles[::-1], angles[:1])
+    )
+    for name in ("gamma", "L", "disagreement", "cross"):
+        values = getattr(upwards, name)
+        np.testing.assert_array_equal(getattr(downwards, name)[::-1], values, name)
+        assert getattr(alone, name)[0] == pytest.approx(values[0], rel=1e-3)
+    # What oracles.hardest_filter finds on the population.
+    assert upwards.cross[0] == pytest.approx(0.06418, rel=0.05)
