@@ -124,8 +124,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         Iterations that the best start took.
     loss_curve_ : ndarray of shape (n_iter_ + 1,)
         Its loss; of more than 10,000 samples on a subsample at first.
-    restart_losses_ : ndarray of shape (n_init,)
-        Objective on all samples where each start ended; NaN if it was not needed.
+    restart_losses_ : ndarray of shape (n_starts,)
+        Objective on all samples where each start ended; NaN if it was not needed. There
+        are `n_init` starts, as many as `init` holds, or one that goes on.
     best_restart_ : int
         The start that won; the tensor method's is 0.
     history_ : dict of ndarray
@@ -133,7 +134,8 @@ class ConvFilterBankRegressor(PatchRegressor):
     hessian_extremes_ : tuple of float
         Least and largest eigenvalue of the Hessian of the squared error at the filters, on
         a subsample. A positive least one: the filters are locally unique, and gradient
-        descent near them converges at a linear rate.
+        descent near them converges at a linear rate. NaN, as the constants below, for
+        filters of 0 and beyond 1e60.
     condition_number_, lambda_, rho_ : float
         The constants of [1]_ that govern the Hessian: the condition number of the filters,
         the product of their singular values over the smallest, and rho of Property 3.2;
