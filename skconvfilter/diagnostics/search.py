@@ -17,6 +17,8 @@ from skconvfilter.model.events import BOTH, FILTER, TEACHER
 
 # Random directions that are refined beside the one found at the angle before.
 _N_LATER_STARTS = 1
+# An axis that is the teacher's but for this has no direction away from it.
+_SMALLEST_AXIS = 1e-6
 
 
 class Quantity(NamedTuple):
@@ -80,6 +82,9 @@ class DirectionSearch:
         self.directions = random_directions(
             effort.n_directions, len(teacher), rng, self.unit
         )
+        if effort.thorough and len(teacher) > 2:
+            axes = patches.principal_axes(self.unit)
+            self.directions = np.column_stack([self.directions, axes, -axes])
         # Of one patch the three events exclude each other, so that nothing crosses.
         only = events.layout.n_patches == 1
         self.quantities = [name for name in QUANTITIES if not (only and name == "cross")]
@@ -102,12 +107,12 @@ class DirectionSearch:
             By quantity; "cross" is missing where it is 0 throughout.
         """
         ladder = np.unique(angles)
-        if self.effort.both_ways and 0 < ladder[-1] < np.pi / 2:
+        if self.effort.thorough and 0 < ladder[-1] < np.pi / 2:
             ladder = np.append(ladder, np.pi / 2)
         found, last = {}, {}
         for angle in ladder:
             last = found[angle] = self._extremes(angle, self._starts(angle, last))
-        if self.effort.both_ways:
+        if self.effort.thorough:
             for angle in ladder[-2::-1]:
                 points = [*found[angle].values(), *self._continued(angle, last)]
                 last = found[angle] = self._extremes(angle, points)
@@ -233,6 +238,17 @@ class PatchSample:
         padded = geometry.pad(samples)
         patches = padded[sample[:, np.newaxis], base[:, np.newaxis] + layout.tap]
         return cls(patches, sample, teacher)
+
+    def principal_axes(self, unit):
+        """Unit vectors orthogonal to one: along which patches vary much, or little.
+
+        Where they vary unevenly, extreme filters lie near these.
+        """
+        axes = np.linalg.eigh(self.patches.T @ self.patches)[1]
+        axes -= np.outer(unit, unit @ axes)
+        lengths = np.linalg.norm(axes, axis=0)
+        aside = lengths > _SMALLEST_AXIS
+        return axes[:, aside] / lengths[aside]
 
     def share_of_disagreement(self, W):
         """Mean share of the patches that are active for only one of filter and teacher."""

@@ -113,10 +113,10 @@ def smoothness(
     """Estimate gamma, L, beta and L_cross of some data for a teacher.
 
     A filter is easy to learn where gamma is large beside L, beta and L_cross: Theorems 2.2
-    and 3.1 of [1]_. The extremes over all filters at an angle are searched for: 64 random
-    directions, the best of which are refined by steps along the gradient of the quantity
-    with smoothed indicators; each angle also starts from the filters found at the next
-    smaller and the next larger one.
+    and 3.1 of [1]_. The extremes over all filters at an angle are searched for: the best of
+    64 random directions, and of the principal axes of the patches, are refined by steps
+    along the gradient of the quantity with smoothed indicators; each angle also starts from
+    the filters found at the next smaller and the next larger one.
 
     Parameters
     ----------

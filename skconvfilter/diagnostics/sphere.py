@@ -24,7 +24,7 @@ class Effort(NamedTuple):
     n_radii: int  # of shells up to the start
     n_on_path: int  # filters of a path that are looked at
     n_certified: float  # patches beyond which there are no bounds without search
-    both_ways: bool  # whether angles are gone through upwards and downwards
+    thorough: bool  # whether to look along principal axes, and at angles up and down
 
 
 THOROUGH = Effort(64, 4, 20, 2**15, 8, 3, 6, 1000, np.inf, True)

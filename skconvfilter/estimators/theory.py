@@ -132,5 +132,5 @@ def _effort(n_samples, layout):
         n_radii=2,
         n_on_path=int(np.clip(n_filters / 8, 2, 16)),
         n_certified=2**13,
-        both_ways=False,
+        thorough=False,
     )
