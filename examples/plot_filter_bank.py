@@ -7,9 +7,12 @@ not overlap: a label is the sum of all responses after a ReLU. The tensor method
 filters off the moments of the labels; a few Gauss-Newton steps then make them exact.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skconvfilter import ConvFilterBankRegressor
 from skconvfilter.datasets import make_filter_bank_regression
@@ -48,11 +51,14 @@ print(f"Hessian at the fit  eigenvalues from {least:.3f} to {largest:.1f}")
 # steps. The first begins where the loss is strongly convex.
 
 descent = clone(model).set_params(solver="gd", n_init=1, max_iter=300, tol=0)
-curves = {"tensor start": [clone(descent).fit(X, y).loss_curve_]}
-curves["random starts"] = [
-    clone(descent).set_params(init="random", random_state=seed).fit(X, y).loss_curve_
-    for seed in range(3)
-]
+with warnings.catch_warnings():
+    # They are stopped on purpose.
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    curves = {"tensor start": [clone(descent).fit(X, y).loss_curve_]}
+    curves["random starts"] = [
+        clone(descent).set_params(init="random", random_state=seed).fit(X, y).loss_curve_
+        for seed in range(3)
+    ]
 
 # %%
 # How many samples a start needs
