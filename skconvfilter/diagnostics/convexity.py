@@ -139,14 +139,16 @@ def estimate_convexity(subsample, radii, confidence, effort=THOROUGH):
         convexity[i], interval[i] = hold_out(contributions, confidence, subsample.rng)
         searched[i] = np.mean([-own.score for own in found])
         steepness[i] = max(half.steepness for half in shells)
-    ratio = np.maximum(convexity, 0) / steepness
+    # Steepness is 0 where no filter of the shell is active on any sample.
+    steep = np.where(steepness > 0, steepness, 1.0)
+    ratio = np.maximum(convexity, 0) / steep
     return OnePointConvexity(
         radii=radii,
         convexity=convexity,
         convexity_interval=interval,
         convexity_searched=searched,
         steepness=steepness,
-        step=ratio / steepness,
+        step=ratio / steep,
         contraction=1 - ratio**2,
         n_samples=len(subsample.samples),
     )

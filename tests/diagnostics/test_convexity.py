@@ -90,3 +90,11 @@ def test_subsample_has_the_size_asked_for():
     X, teacher = gaussian_patches(1, n_samples=300, patch_dim=3)
     assert one_point_convexity(X, teacher, [0.5]).n_samples == 300
     assert one_point_convexity(X, teacher, [0.5], max_samples=100).n_samples == 100
+
+
+def test_filters_that_no_patch_activates_have_no_steepness():
+    # All patches are opposite to the teacher: its neighbours answer to none of them.
+    X = -np.abs(np.random.default_rng(0).standard_normal((50, 2, 3)))
+    result = one_point_convexity(X, np.ones(3), [0.01], random_state=0)
+    assert result.steepness[0] == result.convexity[0] == result.step[0] == 0
+    assert result.contraction[0] == 1
