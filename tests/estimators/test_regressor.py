@@ -88,7 +88,7 @@ def test_patches_are_never_stored(form, dtype, make_model, make_patch_model):
         model, X = make_model(input_shape=(16, 16)), images.reshape(3000, -1)
     else:
         model, X = make_patch_model(), sliding_window_view(images, (3, 3), axis=(1, 2))
-    # The estimates of the theory take what a few hundred samples need, however many there are.
+    # Estimates of the theory take what a few hundred samples need, however many there are.
     model.set_params(n_init=4, diagnostics=False)
     tracemalloc.start()
     try:
