@@ -3,8 +3,6 @@
 The build needs no network: other projects' names are looked up in ``inventories``.
 """
 
-import re
-
 import matplotlib
 
 import skconvfilter
@@ -50,6 +48,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 # Other projects, and those of their names that these pages refer to
 _PROJECTS = {
@@ -94,19 +93,3 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
 }
 html_sidebars = {name: [] for name in ("install", "theory", "benchmarks", "changelog")}
-
-
-def _prepare_types(app, what, name, obj, options, lines):
-    """Make types that are plain in a terminal plain for docutils, too."""
-    # A type must be on one line; raw docstrings keep their line breaks.
-    joined = re.sub(r"\\\n\s+", "", "\n".join(lines)).split("\n")
-    # ``*grid`` would begin emphasis, ``n_iter_`` be a link.
-    marks = re.compile(r"(?<= )\*(?=\w)|(?<=\w)_(?=[ ,)])")
-    lines[:] = [
-        marks.sub(r"\\\g<0>", line) if " of shape " in line and " : " in line else line
-        for line in joined
-    ]
-
-
-def setup(app):
-    app.connect("autodoc-process-docstring", _prepare_types, priority=0)
