@@ -262,7 +262,7 @@ def _limit_diverged(ax, losses):
 def _iteration_label(stage):
     """What an iteration is: the stages that were run say so."""
     units = []
-    if np.isin(stage, ["stage 1", "stage 2"]).any():
+    if np.isin(stage, ["stage 1", "stage 2", "theory"]).any():
         units.append("epochs")
     if (stage == "polish").any():
         units.append("Levenberg-Marquardt steps")
