@@ -20,7 +20,7 @@ from skconvfilter.model.bank import bank_responses, bank_values
 from skconvfilter.solvers.driver import Status
 
 _REMEDY = {
-    Status.MAX_ITER: "increase max_iter, or use solver='gauss-newton'",
+    Status.MAX_ITER: "increase max_iter, of which solver='gauss-newton' needs least",
     Status.DIVERGED: "lower learning_rate_init",
 }
 

@@ -178,7 +178,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     validation_scores_ : ndarray of shape (`n_iter_` + 1,)
         With early stopping, R^2 of the best restart on the samples held out.
     best_validation_score_ : float
-        The highest of them.
+        That of the fitted filter, the highest of the last phase.
     n_samples_seen_ : int
         Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
