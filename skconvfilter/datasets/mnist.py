@@ -58,6 +58,10 @@ def load_mnist(data_home=None, *, subset="test", dtype=np.float64):
     FileNotFoundError
         If there are no IDX files and OpenML does not deliver.
 
+    See Also
+    --------
+    make_filter_regression : Labels the images by a known filter.
+
     References
     ----------
     LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document

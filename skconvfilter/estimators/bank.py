@@ -61,9 +61,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         Shape behind a flat row, channels last. None: ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in ``torch.nn.Conv2d``. ``stride=kernel_size``: patches do not overlap.
-    activation : {"relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"}, \
-            default="relu"
-        The function phi of a response; the slope of "leaky_relu" below 0 is 0.01.
+    activation : str, default="relu"
+        The function phi of a response: "relu", "leaky_relu", "squared_relu", "sigmoid",
+        "tanh" or "erf"; the slope of "leaky_relu" below 0 is 0.01.
     pooling : {"sum", "mean"}, default="sum"
         Whether activations are summed up over the patches or averaged.
     output_weights : {"ones", "signs"}, default="ones"
@@ -108,7 +108,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     ----------
     coef_ : ndarray of shape (n_filters, patch_dim)
         The filters, in the dtype of `X`.
-    filters_ : ndarray of shape (n_filters, *window)
+    filters_ : ndarray of shape ``(n_filters, *window)``
         The same in window shape.
     output_weights_ : ndarray of shape (n_filters,), int
         The v.
@@ -122,7 +122,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         Mean squared error over the squared mean of y.
     n_iter_ : int
         Iterations that the best start took.
-    loss_curve_ : ndarray of shape (n_iter_ + 1,)
+    loss_curve_ : ndarray of shape (`n_iter_` + 1,)
         Its loss; of more than 10,000 samples on a subsample at first.
     restart_losses_ : ndarray of shape (n_starts,)
         Objective on all samples where each start ended; NaN if it was not needed. There
@@ -144,12 +144,13 @@ class ConvFilterBankRegressor(PatchRegressor):
         Samples of positive weight in `X`.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
     See Also
     --------
     ConvReLUFilterRegressor : One filter, on patches that may overlap.
+    skconvfilter.diagnostics.bank_recovery : Compare what was learned with the truth.
 
     References
     ----------
@@ -242,6 +243,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -292,12 +294,18 @@ class ConvFilterBankRegressor(PatchRegressor):
         Parameters
         ----------
         X : array of one of the forms that :meth:`fit` takes
+            Samples.
 
         Returns
         -------
-        activations : ndarray of shape (n_samples, n_filters, *grid), dtype of `X`
+        activations : ndarray of shape ``(n_samples, n_filters, *grid)``, dtype of `X`
             Their sums, or means, over the grid, times `output_weights_`, and the sum of
             those over the filters plus `intercept_`, are the prediction.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As for :meth:`predict`.
         """
         samples, geometry = self._samples(X)
         W = np.asarray(self.coef_).T

@@ -30,6 +30,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,), dtype of `X`
+            Predictions.
+
+        Raises
+        ------
+        NotFittedError
+            Before a fit.
+        TypeError, ValueError
+            For an `X` that cannot be used, or with patches of another length.
         """
         samples, geometry = self._samples(X)
         with block_mapper(self.n_jobs) as map_blocks:

@@ -37,7 +37,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
     learning rate. By default the starts are then polished by Levenberg-Marquardt steps,
     from their reflections too, which recovers the filter behind noiseless labels where
-    gradient descent stalls at a small loss.
+    gradient descent stalls at a small loss. Nothing needs to be scaled: the fit is
+    equivariant to the scale of `X` and `y`.
 
     `X` is one of
 
@@ -48,8 +49,6 @@ class ConvReLUFilterRegressor(PatchRegressor):
     * a window view ``(n_samples, *grid, *window)`` of images, as
       ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
       it, used without a copy.
-
-    Nothing needs to be scaled: the fit is equivariant to the scale of `X` and `y`.
 
     Parameters
     ----------
@@ -140,9 +139,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Mean squared error over the squared mean of y, as [1]_ reports it.
     n_iter_ : int
         Iterations that the best restart took.
-    loss_curve_ : ndarray of shape (n_iter_ + 1,)
+    loss_curve_ : ndarray of shape (`n_iter_` + 1,)
         Loss of the best restart; on the subsample until the last phase.
-    coef_path_ : ndarray of shape (n_iter_ + 1, patch_dim)
+    coef_path_ : ndarray of shape (`n_iter_` + 1, patch_dim)
         The filters of the best restart, its start first.
     restart_losses_ : ndarray of shape (n_init,)
         Objective on all samples where each restart ended.
@@ -159,14 +158,14 @@ class ConvReLUFilterRegressor(PatchRegressor):
         where that is farther from w than 0 is.
     gamma_, L_ : float
         gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up to pi/2. Estimates
-        from a few hundred samples and a short search: gamma_ tends to be too large, the
+        from a few hundred samples and a short search: `gamma_` tends to be too large, the
         others too small; NaN for too few samples or a filter of 0.
         :func:`~skconvfilter.diagnostics.smoothness` takes its time.
     beta_, L_cross_ : float
         beta of Assumption 3.1 and L_cross of Assumption 3.2.
     certificate_ : Certificate or None
         What the theorems say, see :func:`~skconvfilter.diagnostics.certificate`.
-    validation_scores_ : ndarray of shape (n_iter_ + 1,)
+    validation_scores_ : ndarray of shape (`n_iter_` + 1,)
         With early stopping, R^2 of the best restart on the samples held out.
     best_validation_score_ : float
         The highest of them.
@@ -174,11 +173,12 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
     See Also
     --------
+    ConvFilterBankRegressor : Several filters at once.
     ConvPatchExtractor : Makes the patches in a step of its own.
 
     References
@@ -192,11 +192,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     >>> from skconvfilter import ConvReLUFilterRegressor
     >>> from skconvfilter.datasets import make_filter_regression
     >>> X, y, teacher = make_filter_regression(
-    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0
-    ... )
-    >>> model = ConvReLUFilterRegressor(
-    ...     kernel_size=3, input_shape=(8, 8), random_state=0
-    ... ).fit(X, y)
+    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0)
+    >>> model = ConvReLUFilterRegressor(3, input_shape=(8, 8), random_state=0).fit(X, y)
     >>> bool(np.allclose(model.filter_, teacher))
     True
     """
@@ -279,6 +276,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -332,23 +330,24 @@ class ConvReLUFilterRegressor(PatchRegressor):
         filter of the moment, older samples forgotten as their number doubles. The first
         call draws `n_init` starts, all of which are carried along; `coef_` is the one
         that predicted recent samples best before it saw them. After `fit`, the fitted
-        filter is carried on. `solver` and its learning rates play no part.
+        filter is carried on. `solver` and its learning rates play no part. Attributes of
+        the search and the theory, such as `history_`, are dropped; `loss_` is that of the
+        predictions, and `n_iter_` grows by 1.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X, y, sample_weight : as for :meth:`fit`
+            The next samples.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
-        TypeError, ValueError
-            As for :meth:`fit`.
-        AttributeError
-            With ``early_stopping=True``, which needs all the data at once.
+        TypeError, ValueError, AttributeError
+            As for :meth:`fit`; AttributeError with ``early_stopping=True``: use that.
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
@@ -368,10 +367,11 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Parameters
         ----------
         X : array of one of the forms listed above
+            Samples.
 
         Returns
         -------
-        response : ndarray of shape (n_samples, *grid), dtype of `X`
+        response : ndarray of shape ``(n_samples, *grid)``, dtype of `X`
             Its mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
         """
         samples, geometry = self._samples(X)
