@@ -231,6 +231,9 @@ class ConvFilterBankRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filters.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filters so far.
+
         Parameters
         ----------
         X : array of one of the forms that :class:`ConvReLUFilterRegressor` takes

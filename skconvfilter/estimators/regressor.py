@@ -264,6 +264,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filter.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filter so far.
+
         Parameters
         ----------
         X : array of one of the forms listed above
