@@ -129,7 +129,7 @@ class Race:
         self.candidates = self.candidates.with_kicks(directions[:, :n_each])
 
     def is_settled(self):
-        """Whether to go on is of no use, as one fits to rounding, or not wished for."""
+        """Whether to search no further: one fits to rounding, or a stop was asked for."""
         return self.stopped or self.result.score.min() <= self.floor
 
     def finish(self, objective):
