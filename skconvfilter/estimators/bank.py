@@ -1,20 +1,19 @@
 """The regressor: a bank of convolutional filters."""
 
+from functools import partial
+
 import numpy as np
 
 from skconvfilter.estimators.bank_fitting import fit_bank
-from skconvfilter.estimators.bank_outcome import bank_attributes
+from skconvfilter.estimators.bank_outcome import bank_attributes, found_bank
 from skconvfilter.estimators.bank_settings import check_bank_settings
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import (
-    print_progress,
-    warn_not_converged,
-    warn_of_bank,
-)
+from skconvfilter.estimators.report import warn_not_converged, warn_of_bank
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
+from skconvfilter.estimators.watching import Watch, with_callbacks
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank import bank_responses, bank_values
 from skconvfilter.solvers.driver import Status
@@ -102,7 +101,8 @@ class ConvFilterBankRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches and subsamples.
     verbose : int, default=0
-        Whether to print the progress of every iteration.
+        Whether to print a line for every iteration: its phase, its number, the restarts
+        that ran, what the best one so far leaves of the variance of `y`, and the time.
 
     Attributes
     ----------
@@ -231,6 +231,9 @@ class ConvFilterBankRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filters.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filters so far.
+
         Parameters
         ----------
         X : array of one of the forms that :class:`ConvReLUFilterRegressor` takes
@@ -259,28 +262,34 @@ class ConvFilterBankRegressor(PatchRegressor):
             there are fewer samples than entries of the filters.
         """
         with unchanged_on_failure(self):
-            previous = self._previous_bank()
-            dataset = check_dataset(self, X, y, sample_weight, reset=True)
-            settings = check_bank_settings(self, dataset)
-            if previous is not None:
-                self._check_filter_length(dataset.geometry)
-                self._check_number_of_filters()
-            seeds = Seeds.draw(self.random_state, settings.n_init)
-            with block_mapper(self.n_jobs) as map_blocks:
-                outcome, doubt = fit_bank(
-                    dataset,
-                    settings,
-                    seeds,
-                    previous=previous,
-                    map_blocks=map_blocks,
-                    callback=print_progress if self.verbose else None,
-                )
-                learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
-            replace_learnt(self, learnt)
+            dataset, settings, outcome, doubt = self._fit(X, y, sample_weight)
         warn_of_bank(dataset, settings, doubt)
-        if outcome.result.status is not Status.CONVERGED:
-            warn_not_converged(outcome.result.status, _REMEDY)
+        warn_not_converged(outcome.result.status, _REMEDY)
         return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
+        previous = self._previous_bank()
+        dataset = check_dataset(self, X, y, sample_weight, reset=True)
+        settings = check_bank_settings(self, dataset)
+        if previous is not None:
+            self._check_filter_length(dataset.geometry)
+            self._check_number_of_filters()
+        seeds = Seeds.draw(self.random_state, settings.n_init)
+        watch = Watch(self, X, y, sample_weight)
+        with block_mapper(self.n_jobs) as map_blocks:
+            outcome, doubt = fit_bank(
+                dataset,
+                settings,
+                seeds,
+                previous=previous,
+                map_blocks=map_blocks,
+                callback=watch.callback(partial(found_bank, dataset, settings)),
+            )
+            learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
+        replace_learnt(self, learnt)
+        watch.end()
+        return dataset, settings, outcome, doubt
 
     def feature_map(self, X):
         """Activation of every filter at every position, ``phi(w_j . Z_i)``.

@@ -6,9 +6,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.data import check_samples
 from skconvfilter.estimators.parallel import block_mapper
+from skconvfilter.estimators.watching import CallbackSupportMixin
 
 
-class PatchRegressor(RegressorMixin, BaseEstimator):
+class PatchRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Base of regressors whose `coef_` has the length of a patch as its last axis.
 
     Subclasses define ``_values(samples, geometry, map_blocks)``, float64 predictions, and

@@ -1,33 +1,22 @@
 """The regressor: one convolutional filter, ReLU, average pooling."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds, fit_filter
-from skconvfilter.estimators.outcome import fitted_attributes
+from skconvfilter.estimators.outcome import fitted_attributes, found_filter
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import (
-    print_progress,
-    warn_not_converged,
-    warn_without_theory,
-)
+from skconvfilter.estimators.report import warn_not_converged, warn_without_theory
 from skconvfilter.estimators.settings import check_settings
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
-from skconvfilter.estimators.streaming import continue_stream
+from skconvfilter.estimators.streaming import continue_stream, streams
 from skconvfilter.estimators.theory import theory_attributes
+from skconvfilter.estimators.watching import Watch, with_callbacks
 from skconvfilter.model.forward import model_values, response_map
-from skconvfilter.solvers.driver import Status
-
-
-def _streams(estimator):
-    if estimator.early_stopping:
-        raise AttributeError(
-            "early_stopping=True needs all the data at once: use fit, or partial_fit with "
-            "early_stopping=False."
-        )
-    return True
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
@@ -131,7 +120,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        Whether to print the progress of every iteration.
+        Whether to print a line for every iteration: its phase, its number, the restarts
+        that ran, what the best one so far leaves of the variance of `y`, and the time.
 
     Attributes
     ----------
@@ -274,6 +264,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filter.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filter so far.
+
         Parameters
         ----------
         X : array of one of the forms listed above
@@ -301,32 +294,38 @@ class ConvReLUFilterRegressor(PatchRegressor):
             With ``learning_rate="theory"``, where the theorem was silent on its way.
         """
         with unchanged_on_failure(self):
-            previous = self._previous_filter()
-            dataset = check_dataset(self, X, y, sample_weight, reset=True)
-            settings = check_settings(self, dataset.n_samples)
-            if previous is not None:
-                self._check_filter_length(dataset.geometry)
-            seeds = Seeds.draw(self.random_state, settings.n_init)
-            with block_mapper(self.n_jobs) as map_blocks:
-                outcome = fit_filter(
-                    dataset,
-                    settings,
-                    seeds,
-                    previous=previous,
-                    map_blocks=map_blocks,
-                    callback=print_progress if self.verbose else None,
-                )
-                learnt = fitted_attributes(dataset, outcome)
-                if settings.diagnostics:
-                    learnt |= theory_attributes(dataset, outcome, seeds.theory)
-            replace_learnt(self, learnt)
+            settings, outcome = self._fit(X, y, sample_weight)
         if settings.learning_rate == "theory":
             warn_without_theory(self.history_["stage"][:, self.best_restart_])
-        if outcome.result.status is not Status.CONVERGED:
-            warn_not_converged(outcome.result.status)
+        warn_not_converged(outcome.result.status)
         return self
 
-    @available_if(_streams)
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
+        previous = self._previous_filter()
+        dataset = check_dataset(self, X, y, sample_weight, reset=True)
+        settings = check_settings(self, dataset.n_samples)
+        if previous is not None:
+            self._check_filter_length(dataset.geometry)
+        seeds = Seeds.draw(self.random_state, settings.n_init)
+        watch = Watch(self, X, y, sample_weight)
+        with block_mapper(self.n_jobs) as map_blocks:
+            outcome = fit_filter(
+                dataset,
+                settings,
+                seeds,
+                previous=previous,
+                map_blocks=map_blocks,
+                callback=watch.callback(partial(found_filter, dataset)),
+            )
+            learnt = fitted_attributes(dataset, outcome)
+            if settings.diagnostics:
+                learnt |= theory_attributes(dataset, outcome, seeds.theory)
+        replace_learnt(self, learnt)
+        watch.end()
+        return settings, outcome
+
+    @available_if(streams)
     def partial_fit(self, X, y, sample_weight=None):
         """Take in more samples of a stream.
 
