@@ -109,11 +109,11 @@ axes[1].set_ylabel("")
 figure.savefig("plot_beyond_the_paper.png", dpi=120)
 
 # %%
-# The finding: descent leaves a small loss and a filter that is far from the true one, for
+# The finding: descent leaves a small loss and, on MNIST, a filter far from the true one, for
 # every filter; the default fit leaves nothing.
 
 assert np.median(losses[0]) < 1e-2
-assert angles[0].min() > 5
+assert side == 8 or angles[0].min() > 5
 assert losses[1].max() < 1e-20
 assert angles[1].max() < 1e-6
 
