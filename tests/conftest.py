@@ -8,7 +8,7 @@ from skconvfilter.datasets import load_mnist
 
 matplotlib.use("Agg")
 
-settings.register_profile("skconvfilter", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("skconvfilter", derandomize=True, deadline=None, max_examples=int(os.environ.get("SKCONVFILTER_EXAMPLES", 50)))
 settings.load_profile("skconvfilter")
 
 

@@ -13,6 +13,7 @@ from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.diagnostics.theorems import (
     Profile,
     Start,
+    TheoremCheck,
     convexity,
     corollary_3_1,
     largest_good_angle,
@@ -78,6 +79,26 @@ class Certificate:
     def to_dict(self):
         """The same as nested dicts, lists, strings and numbers."""
         return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, fields):
+        """The certificate of which ``dataclasses.asdict`` made these fields.
+
+        Raises
+        ------
+        ValueError
+            For other fields than those of a certificate.
+        """
+        try:
+            parts = {
+                "checks": tuple(TheoremCheck(**check) for check in fields["checks"]),
+                "smoothness": Smoothness(**fields["smoothness"]),
+                "convexity": OnePointConvexity(**fields["convexity"]),
+                "path": None if fields["path"] is None else Path(**fields["path"]),
+            }
+            return cls(**{**fields, **parts})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the fields of a certificate: {error}") from error
 
 
 def certificate(
