@@ -134,7 +134,6 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         names : ndarray of str, shape (n_patches * patch_dim,)
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features)
         geometry = convolution_geometry(
             self.n_features_in_,
             self.kernel_size,
@@ -143,6 +142,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
             self.padding,
             self.dilation,
         )
+        _check_feature_names_in(self, input_features)
         n_patches, patch_dim = geometry.layout.n_patches, geometry.layout.patch_dim
         names = [f"patch{i}_{t}" for i in range(n_patches) for t in range(patch_dim)]
         return np.array(names, dtype=object)

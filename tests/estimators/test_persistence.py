@@ -260,8 +260,7 @@ def test_corrupted_attributes_give_an_error_or_numbers(corrupted):
         warnings.simplefilter("ignore")
         try:
             result = output(estimator, use)
-        except errors as error:
-            assert str(error)
-        else:
-            kind = "O" if use == "get_feature_names_out" else "f"
-            assert np.asarray(result).dtype.kind == kind
+        except errors:
+            return
+    kind = "O" if use == "get_feature_names_out" else "f"
+    assert np.asarray(result).dtype.kind == kind
