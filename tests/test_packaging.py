@@ -22,6 +22,10 @@ print(*{name.partition(".")[0] for name in sys.modules})
 """
 
 
+def pyproject():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def test_setup_cfg_holds_no_metadata():
     parser = configparser.ConfigParser()
     parser.read_string((ROOT / "setup.cfg").read_text(encoding="utf-8"))
@@ -44,14 +48,29 @@ def test_citation_has_the_version():
 def test_py_typed_is_shipped():
     assert files("skconvfilter").joinpath("py.typed").is_file()
     # An editable install has the file in any case, a wheel only if it is listed.
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "py.typed" in pyproject["tool"]["setuptools"]["package-data"]["skconvfilter"]
+    assert "py.typed" in pyproject()["tool"]["setuptools"]["package-data"]["skconvfilter"]
 
 
 def test_every_folder_of_modules_is_a_package():
     # A wheel leaves out a folder without __init__.py.
     folders = {path.parent for path in (ROOT / "skconvfilter").rglob("*.py")}
     assert [path for path in folders if not (path / "__init__.py").exists()] == []
+
+
+def test_floor_is_that_of_the_metadata():
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"]
+    bounds = {*project["dependencies"], *extras["test"], *extras["progress"]}
+    lines = (ROOT / ".ci" / "floor.txt").read_text(encoding="utf-8").splitlines()
+    pins = {line.replace("==", ">=") for line in lines if "==" in line}
+    assert pins == bounds
+
+
+def test_matrix_begins_with_the_oldest_python():
+    project = pyproject()["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    matrix = (ROOT / ".ci" / "matrix").read_text(encoding="utf-8")
+    assert f"check floor python{oldest} " in matrix
 
 
 def test_version_is_that_of_the_metadata():

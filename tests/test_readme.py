@@ -6,8 +6,19 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+# Not what a build of the documentation has written there.
+BUILT = {"_build", "auto_examples", "generated"}
+PAGES = [
+    page
+    for page in [README, *sorted((ROOT / "docs").rglob("*.md"))]
+    if BUILT.isdisjoint(page.parts) and ">>> " in page.read_text()
+]
+
+
+def test_the_pages_with_code_are_found():
+    assert {"README.md", "theory.md"} <= {page.name for page in PAGES}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -23,4 +34,4 @@ def test_the_commands_and_pictures_of_the_readme_exist():
     assert '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest' in text
     pictures = [part.split(")")[0] for part in text.split("](")[1:]]
     assert pictures
-    assert all(os.path.exists(README.parent / picture) for picture in pictures)
+    assert all(os.path.exists(ROOT / picture) for picture in pictures)

@@ -54,26 +54,25 @@ def make_filter_bank_regression(
     ----------
     n_samples : int, default=None
         Number of samples. None: the rows of `X`, or 100 without `X`.
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window), default=None
+    X : array-like of shape ``(n_samples, ...)``, default=None
         Samples to label, in any of the forms that the estimators accept: flat samples,
         patches as given, or a window view. None: independent standard normal entries.
     n_filters : int, default=None
         Number of filters, t. None: that of the teacher, or 5 if it is random.
-    kernel_size, stride, padding, dilation : int or tuple of int, \
-            default=None, 1, 0, 1
-        The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-        samples only. With ``kernel_size=None`` a flat sample is one patch, and the bank
-        is a network with one hidden layer, as in [2]_.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch,
+        and the bank is a network with one hidden layer, as in [2]_.
     input_shape : int or tuple of int, default=None
         Shape behind a flat sample, channels last. Without `X` it is also how large the
         samples are; None: 10 features.
-    activation : {"relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"}, \
-            default="relu"
-        The function of a response.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
+    activation : str, default="relu"
+        The function of a response: "relu", "leaky_relu", "squared_relu", "sigmoid",
+        "tanh" or "erf".
     pooling : {"sum", "mean"}, default="sum"
         Whether the activations of the patches are summed up, as in [1]_, or averaged.
-    teacher : "random" or array-like of shape (n_filters, *window), default="random"
+    teacher : "random" or array-like of shape ``(n_filters, *window)``, default="random"
         The filters, in the shape of the window or flat. "random": a matrix of shape
         (n_filters, patch_dim) with random singular vectors and the singular values of
         `condition_number`, as in the experiments of [2]_.
@@ -102,7 +101,7 @@ def make_filter_bank_regression(
         The samples. A given `X` is returned as the array that it is.
     y : ndarray of shape (n_samples,), float64
         The targets.
-    teacher : ndarray of shape (n_filters, *window), float64
+    teacher : ndarray of shape ``(n_filters, *window)``, float64
         Only if `return_teacher` is True; (n_filters, patch_dim) where patches are flat.
     output_weights : ndarray of shape (n_filters,), float64
         Only if `return_teacher` is True and ``output_weights="signs"``.
@@ -117,6 +116,7 @@ def make_filter_bank_regression(
     See Also
     --------
     make_filter_regression : One filter, with the mean over patches.
+    skconvfilter.diagnostics.bank_recovery : Compare a learned bank with the teacher.
 
     References
     ----------

@@ -4,6 +4,7 @@ import gzip
 import math
 import os
 import struct
+import warnings
 import zlib
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -57,6 +58,10 @@ def load_mnist(data_home=None, *, subset="test", dtype=np.float64):
         If a parameter is wrong, or if a file is not what its name says.
     FileNotFoundError
         If there are no IDX files and OpenML does not deliver.
+
+    See Also
+    --------
+    make_filter_regression : Labels the images by a known filter.
 
     References
     ----------
@@ -185,14 +190,17 @@ def _fetch(data_home, folder, subset):
     from sklearn.datasets import fetch_openml
 
     try:
-        data = fetch_openml(
-            "mnist_784",
-            version=1,
-            as_frame=False,
-            # The automatic choice insists on pandas, which is not a dependency.
-            parser="auto" if find_spec("pandas") else "liac-arff",
-            data_home=data_home,
-        )
+        with warnings.catch_warnings():
+            # Of every attempt; the last one's failure is in the error below.
+            warnings.simplefilter("ignore", UserWarning)
+            data = fetch_openml(
+                "mnist_784",
+                version=1,
+                as_frame=False,
+                # The automatic choice insists on pandas, which is not a dependency.
+                parser="auto" if find_spec("pandas") else "liac-arff",
+                data_home=data_home,
+            )
     # A ValueError is OpenML's refusal of a request, or a wrong checksum.
     except (OSError, HTTPException, ValueError) as error:
         names = [name for part in _PARTS[subset] for name in _file_names(part)]

@@ -49,17 +49,16 @@ def make_filter_regression(
     ----------
     n_samples : int, default=None
         Number of samples. None: the rows of `X`, or 100 without `X`.
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window), default=None
+    X : array-like of shape ``(n_samples, ...)``, default=None
         Samples to label, in any of the forms that the estimators accept: flat samples,
         patches as given, or a window view. None: independent standard normal entries.
-    kernel_size, stride, padding, dilation : int or tuple of int, \
-            default=None, 1, 0, 1
-        The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-        samples only. With ``kernel_size=None`` a flat sample is one patch.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
     input_shape : int or tuple of int, default=None
         Shape behind a flat sample, channels last. Without `X` it is also how large the
         samples are; None: 10 features.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
     teacher : {"random", "gabor"} or array-like, default="random"
         The filter, in the shape of the window or flat. "random": that of
         :func:`random_filter`. "gabor": that of :func:`gabor_filter` with random

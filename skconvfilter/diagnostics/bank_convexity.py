@@ -45,9 +45,11 @@ class LocalConvexity:
     rho : float
         That of Property 3.2 at the smallest singular value; nan if that is 0.
     activation, pooling : str
+        As given.
     n_samples : int
         Samples that were looked at.
     n_patches, patch_dim : int
+        Patches per sample, and their length.
     """
 
     hessian_extremes: tuple
@@ -123,15 +125,14 @@ def local_convexity(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window)
+    X : array-like of shape ``(n_samples, ...)``
         Samples, in any of the forms that the estimators accept.
-    coef : array-like of shape (n_filters, *window) or (n_filters, patch_dim), or fitted \
-            estimator
-        The filters. Of an estimator they are ``coef_``.
-    activation : {"relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"}, \
-            default="relu"
-        The function of a response.
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The filters, in the shape of the window or flat. Of an estimator they are
+        ``coef_``.
+    activation : str, default="relu"
+        The function of a response: "relu", "leaky_relu", "squared_relu", "sigmoid",
+        "tanh" or "erf".
     y : array-like of shape (n_samples,), default=None
         Targets less the intercept: adds what the errors and the second derivative of the
         activation do to the Hessian. None: the values of the bank, without errors.
@@ -139,12 +140,12 @@ def local_convexity(
         1 or -1 for every filter. None: all 1.
     pooling : {"sum", "mean"}, default="sum"
         Whether the activations of the patches are summed up or averaged.
-    kernel_size, stride, padding, dilation : int or tuple of int, \
-            default=None, 1, 0, 1
-        The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-        samples only. With ``kernel_size=None`` a flat sample is one patch.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
     input_shape : int or tuple of int, default=None
         Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
     max_samples : int, default=None
         Random samples that are looked at. None: 20,000, but no more than hold 2**26
         entries of patches (500 at least).
@@ -154,6 +155,7 @@ def local_convexity(
     Returns
     -------
     result : LocalConvexity
+        The eigenvalues, the orders, and the constants behind them.
 
     Raises
     ------

@@ -59,9 +59,9 @@ def match_filters(
 
     Parameters
     ----------
-    coef : array-like of shape (n_filters, *window) or (n_filters, patch_dim), or fitted \
-            estimator
-        The learned filters. Of an estimator they are ``coef_``.
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The learned filters, in the shape of the window or flat. Of an estimator they are
+        ``coef_``.
     teacher : array-like or fitted estimator
         The true filters, likewise.
     output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
@@ -130,14 +130,15 @@ def bank_recovery(
 
     Parameters
     ----------
-    coef : array-like of shape (n_filters, *window) or (n_filters, patch_dim), or fitted \
-            estimator
-        The learned filters. Of an estimator they are ``coef_``.
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The learned filters, in the shape of the window or flat. Of an estimator they are
+        ``coef_``.
     teacher : array-like or fitted estimator
         The true filters, likewise.
-    output_weights, teacher_output_weights, activation
-        As for :func:`match_filters`, whose Notes say what they do to the filters that are
-        compared.
+    output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
+        Output weights of the learned and of the true filters, 1 or -1. None: all 1.
+    activation : str, default="relu"
+        As for :func:`match_filters`, whose Notes say what it does with output weights.
 
     Returns
     -------
@@ -215,9 +216,9 @@ def population_loss(
 
     Parameters
     ----------
-    coef : array-like of shape (n_filters, *window) or (n_filters, patch_dim), or fitted \
-            estimator
-        The filters. Of an estimator they are ``coef_``.
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The filters, in the shape of the window or flat. Of an estimator they are
+        ``coef_``.
     teacher : array-like or fitted estimator
         The true filters, likewise; there may be more or fewer of them.
     n_patches : int

@@ -41,6 +41,7 @@ class Certificate:
     precision : float
         Relative distance to which iterations are counted.
     checks : tuple of TheoremCheck
+        Theorems 2.1, 2.2 and 3.1 to 3.4, Corollary 3.1, and one-point convexity.
     smoothness : Smoothness
         The estimates at angles up to `phi_0` and beyond.
     convexity : OnePointConvexity
@@ -77,7 +78,13 @@ class Certificate:
         return "\n".join(lines)
 
     def to_dict(self):
-        """The same as nested dicts, lists, strings and numbers."""
+        """Give the same as nested dicts, lists, strings and numbers.
+
+        Returns
+        -------
+        report : dict
+            The attributes by name.
+        """
         return _plain(asdict(self))
 
     @classmethod
@@ -130,25 +137,44 @@ def certificate(
 
     Parameters
     ----------
-    X, teacher, kernel_size, input_shape, stride, padding, dilation, max_samples, \
-            confidence, random_state
-        As for :func:`~skconvfilter.diagnostics.smoothness`.
+    X : array-like of shape ``(n_samples, ...)``
+        Samples, in any of the forms that the estimators accept.
+    teacher : array-like
+        The filter, in the shape of the window or flat. A fitted filter may stand for it.
     initial : array-like, default=None
         The start, in the shape of the window or flat. None: at the distance that
         Theorem 3.4 gives from the ball of radius ``|w*| / sqrt(2 pi patch_dim)``.
     path : array-like of shape (n_iterations + 1, patch_dim), default=None
         Filters that a fit went through, its start first, to set beside the promises.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
+    input_shape : int or tuple of int, default=None
+        Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
     precision : float, default=1e-6
         Relative distance to the teacher to which iterations are counted.
+    max_samples : int, default=None
+        Random samples that are looked at. None: as for :func:`smoothness`.
+    confidence : float, default=0.95
+        Of the bootstrap intervals.
+    random_state : int, RandomState instance or None, default=None
+        Draws the samples, the halves and the directions.
 
     Returns
     -------
     certificate : Certificate
+        The theorems, each with a verdict, and the estimates behind it.
 
     Raises
     ------
     TypeError, ValueError
         For data, filters and parameters that cannot be used.
+
+    See Also
+    --------
+    smoothness : The estimates of gamma, L, beta and L_cross alone.
+    one_point_convexity : Those of one-point convexity alone.
 
     References
     ----------

@@ -81,20 +81,39 @@ def one_point_convexity(
 
     Parameters
     ----------
-    X, teacher, kernel_size, input_shape, stride, padding, dilation, max_samples, \
-            confidence, random_state
-        As for :func:`~skconvfilter.diagnostics.smoothness`.
+    X : array-like of shape ``(n_samples, ...)``
+        Samples, in any of the forms that the estimators accept.
+    teacher : array-like
+        The filter, in the shape of the window or flat. A fitted filter may stand for it.
     radii : array-like of shape (n_radii,), default=(0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-        ``|w - w*| / |w*|`` of the shells.
+        ``|w - w*| / |w*|`` of the shells, above 0.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
+    input_shape : int or tuple of int, default=None
+        Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
+    max_samples : int, default=None
+        Random samples that are looked at. None: as for :func:`smoothness`.
+    confidence : float, default=0.95
+        Of the bootstrap intervals.
+    random_state : int, RandomState instance or None, default=None
+        Draws the samples, the halves and the directions.
 
     Returns
     -------
     result : OnePointConvexity
+        The estimates on every shell.
 
     Raises
     ------
     TypeError, ValueError
         For data, filters and parameters that cannot be used.
+
+    See Also
+    --------
+    smoothness : The quantities by which the paper bounds it.
+    local_convexity : Likewise for a bank of filters, at the teacher.
 
     References
     ----------

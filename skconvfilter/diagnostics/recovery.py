@@ -93,8 +93,7 @@ def recovery(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window)
+    X : array-like of shape ``(n_samples, ...)``
         Samples, in any of the forms that the estimators accept: flat samples, patches as
         given, or a window view.
     learned : array-like or fitted estimator
@@ -102,12 +101,12 @@ def recovery(
         its intercept and its sign are left out.
     teacher : array-like or fitted estimator
         The true filter, likewise.
-    kernel_size, stride, padding, dilation : int or tuple of int, \
-            default=None, 1, 0, 1
-        The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-        samples only. With ``kernel_size=None`` a flat sample is one patch.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
     input_shape : int or tuple of int, default=None
         Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
 
     Returns
     -------
@@ -124,6 +123,7 @@ def recovery(
     See Also
     --------
     interpolation : The loss between the two filters.
+    bank_recovery : The same for a bank of filters, without data.
 
     Notes
     -----
@@ -225,8 +225,7 @@ def interpolation(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window)
+    X : array-like of shape ``(n_samples, ...)``
         Samples, in any of the forms that the estimators accept: flat samples, patches as
         given, or a window view.
     first, second : array-like or fitted estimator
@@ -237,12 +236,12 @@ def interpolation(
         spaced, but the two that are nearest to the filters are moved onto them.
     margin : float, default=0.0
         How far the line goes on beyond both filters, m, in units of their distance.
-    kernel_size, stride, padding, dilation : int or tuple of int, \
-            default=None, 1, 0, 1
-        The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-        samples only. With ``kernel_size=None`` a flat sample is one patch.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
     input_shape : int or tuple of int, default=None
         Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
 
     Returns
     -------

@@ -52,16 +52,15 @@ class Smoothness:
         In radians.
     gamma, L, disagreement, cross : ndarray of shape (n_angles,)
         Held-out values; NaN where too few patches lie between filter and teacher.
-    gamma_interval, L_interval, disagreement_interval, cross_interval : ndarray of shape \
-            (n_angles, 2)
-        Bootstrap interval of the held-out values, for the filters and vectors found: what
-        others would change it does not cover. Where patches vary far more in some
-        directions than in others, the true gamma lies below its interval by up to a
-        quarter of the value.
-    gamma_searched, L_searched, disagreement_searched, cross_searched : ndarray of shape \
-            (n_angles,)
-    gamma_certified, L_certified, disagreement_certified, cross_certified : ndarray of \
-            shape (n_angles,)
+    gamma_interval, L_interval, disagreement_interval, cross_interval : ndarray
+        Of shape (n_angles, 2): bootstrap interval of the held-out values, for the filters
+        and vectors found: what others would change it does not cover. Where patches vary
+        far more in some directions than in others, the true gamma lies below its interval
+        by up to a quarter of the value.
+    gamma_searched, L_searched, disagreement_searched, cross_searched : ndarray
+        Of shape (n_angles,): values on the half that was searched.
+    gamma_certified, L_certified, disagreement_certified, cross_certified : ndarray
+        Of shape (n_angles,): bounds that need no search.
     beta : float
         Largest ``disagreement / angle`` up to pi/2: a lower bound for beta of Assumption
         3.1. NaN where no angle has enough patches.
@@ -70,6 +69,7 @@ class Smoothness:
     n_samples : int
         Samples that were looked at.
     n_patches, patch_dim : int
+        Patches per sample, and their length.
     """
 
     angles: np.ndarray
@@ -120,16 +120,18 @@ def smoothness(
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features), (n_samples, n_patches, patch_dim) \
-            or (n_samples, *grid, *window)
+    X : array-like of shape ``(n_samples, ...)``
         Samples, in any of the forms that the estimators accept.
     teacher : array-like
         The filter, in the shape of the window or flat. A fitted filter may stand for it.
     angles : array-like of shape (n_angles,), default=None
         Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
-    kernel_size, input_shape, stride, padding, dilation
-        The convolution window, for flat samples, as of
-        :class:`~skconvfilter.ConvReLUFilterRegressor`.
+    kernel_size : int or tuple of int, default=None
+        The convolution window, for flat samples only. None: a flat sample is one patch.
+    input_shape : int or tuple of int, default=None
+        Shape behind a flat sample, channels last. None: a signal.
+    stride, padding, dilation : int or tuple of int, default=1, 0, 1
+        How the window moves, as in ``torch.nn.Conv2d``.
     max_samples : int, default=None
         Random samples that are looked at. None: 20,000, but no more than hold 2**23
         entries of patches (500 at least).
@@ -141,6 +143,7 @@ def smoothness(
     Returns
     -------
     result : Smoothness
+        The estimates at every angle.
 
     Raises
     ------
@@ -152,6 +155,11 @@ def smoothness(
     UserWarning
         Where an angle has too few patches on which filter and teacher disagree: its
         disagreement and cross are NaN.
+
+    See Also
+    --------
+    certificate : What the theorems make of the estimates.
+    skconvfilter.plotting.SmoothnessDisplay : Draw the estimates.
 
     References
     ----------

@@ -25,17 +25,19 @@ _BANDS, _MIN_IN_BAND = np.linspace(np.pi / 36, np.pi / 2, 18), 100
 
 @dataclass(frozen=True)
 class TheoremCheck:
-    """A theorem beside the numbers of its condition.
+    """A theorem beside the numbers of its condition, of :func:`certificate`.
 
     Attributes
     ----------
     theorem : str
+        Its name, such as "Theorem 3.1".
     condition : str
         In the words of the paper, corrected where it slips.
     verdict : {"holds", "may hold", "refuted", "does not apply"}
         "holds": by bounds that need no search, for the samples at hand. "refuted": by
         filters that were found. "may hold": neither.
     numbers : dict of float
+        What the condition compares, by name.
     step : float
         Step size allowed for gradient descent; NaN where there is none.
     contraction : float

@@ -1,25 +1,24 @@
 """The regressor: a bank of convolutional filters."""
 
+from functools import partial
+
 import numpy as np
 
 from skconvfilter.estimators.bank_fitting import fit_bank
-from skconvfilter.estimators.bank_outcome import bank_attributes
+from skconvfilter.estimators.bank_outcome import bank_attributes, found_bank
 from skconvfilter.estimators.bank_settings import check_bank_settings
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import (
-    print_progress,
-    warn_not_converged,
-    warn_of_bank,
-)
+from skconvfilter.estimators.report import warn_not_converged, warn_of_bank
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
+from skconvfilter.estimators.watching import Watch, with_callbacks
 from skconvfilter.model.bank import bank_responses, bank_values, check_activation
 from skconvfilter.solvers.driver import Status
 
 _REMEDY = {
-    Status.MAX_ITER: "increase max_iter, or use solver='gauss-newton'",
+    Status.MAX_ITER: "increase max_iter, of which solver='gauss-newton' needs least",
     Status.DIVERGED: "lower learning_rate_init",
 }
 
@@ -61,9 +60,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         Shape behind a flat row, channels last. None: ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in ``torch.nn.Conv2d``. ``stride=kernel_size``: patches do not overlap.
-    activation : {"relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"}, \
-            default="relu"
-        The function phi of a response; the slope of "leaky_relu" below 0 is 0.01.
+    activation : str, default="relu"
+        The function phi of a response: "relu", "leaky_relu", "squared_relu", "sigmoid",
+        "tanh" or "erf"; the slope of "leaky_relu" below 0 is 0.01.
     pooling : {"sum", "mean"}, default="sum"
         Whether activations are summed up over the patches or averaged.
     output_weights : {"ones", "signs"}, default="ones"
@@ -101,13 +100,14 @@ class ConvFilterBankRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches and subsamples.
     verbose : int, default=0
-        Whether to print the progress of every iteration.
+        Whether to print a line for every iteration: its phase, its number, the restarts
+        that ran, what the best one so far leaves of the variance of `y`, and the time.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_filters, patch_dim)
         The filters, in the dtype of `X`.
-    filters_ : ndarray of shape (n_filters, *window)
+    filters_ : ndarray of shape ``(n_filters, *window)``
         The same in window shape.
     output_weights_ : ndarray of shape (n_filters,), int
         The v.
@@ -121,7 +121,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         Mean squared error over the squared mean of y.
     n_iter_ : int
         Iterations that the best start took.
-    loss_curve_ : ndarray of shape (n_iter_ + 1,)
+    loss_curve_ : ndarray of shape (`n_iter_` + 1,)
         Its loss; of more than 10,000 samples on a subsample at first.
     restart_losses_ : ndarray of shape (n_starts,)
         Objective on all samples where each start ended; NaN if it was not needed. There
@@ -143,12 +143,13 @@ class ConvFilterBankRegressor(PatchRegressor):
         Samples of positive weight in `X`.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
     See Also
     --------
     ConvReLUFilterRegressor : One filter, on patches that may overlap.
+    skconvfilter.diagnostics.bank_recovery : Compare what was learned with the truth.
 
     References
     ----------
@@ -229,6 +230,9 @@ class ConvFilterBankRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filters.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filters so far.
+
         Parameters
         ----------
         X : array of one of the forms that :class:`ConvReLUFilterRegressor` takes
@@ -241,6 +245,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -256,25 +261,31 @@ class ConvFilterBankRegressor(PatchRegressor):
             there are fewer samples than entries of the filters.
         """
         with unchanged_on_failure(self):
-            dataset = check_dataset(self, X, y, sample_weight, reset=True)
-            settings = check_bank_settings(self, dataset)
-            previous = self._previous_bank(dataset.geometry)
-            seeds = Seeds.draw(self.random_state, settings.n_init)
-            with block_mapper(self.n_jobs) as map_blocks:
-                outcome, doubt = fit_bank(
-                    dataset,
-                    settings,
-                    seeds,
-                    previous=previous,
-                    map_blocks=map_blocks,
-                    callback=print_progress if self.verbose else None,
-                )
-                learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
-            replace_learnt(self, learnt)
+            dataset, settings, outcome, doubt = self._fit(X, y, sample_weight)
         warn_of_bank(dataset, settings, doubt)
-        if outcome.result.status is not Status.CONVERGED:
-            warn_not_converged(outcome.result.status, _REMEDY)
+        warn_not_converged(outcome.result.status, _REMEDY)
         return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
+        dataset = check_dataset(self, X, y, sample_weight, reset=True)
+        settings = check_bank_settings(self, dataset)
+        previous = self._previous_bank(dataset.geometry)
+        seeds = Seeds.draw(self.random_state, settings.n_init)
+        watch = Watch(self, X, y, sample_weight)
+        with block_mapper(self.n_jobs) as map_blocks:
+            outcome, doubt = fit_bank(
+                dataset,
+                settings,
+                seeds,
+                previous=previous,
+                map_blocks=map_blocks,
+                callback=watch.callback(partial(found_bank, dataset, settings)),
+            )
+            learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
+        replace_learnt(self, learnt)
+        watch.end()
+        return dataset, settings, outcome, doubt
 
     def feature_map(self, X):
         """Activation of every filter at every position, ``phi(w_j . Z_i)``.
@@ -282,12 +293,18 @@ class ConvFilterBankRegressor(PatchRegressor):
         Parameters
         ----------
         X : array of one of the forms that :meth:`fit` takes
+            Samples.
 
         Returns
         -------
-        activations : ndarray of shape (n_samples, n_filters, *grid), dtype of `X`
+        activations : ndarray of shape ``(n_samples, n_filters, *grid)``, dtype of `X`
             Their sums, or means, over the grid, times `output_weights_`, and the sum of
             those over the filters plus `intercept_`, are the prediction.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As for :meth:`predict`.
         """
         samples, geometry = self._samples(X)
         W = np.asarray(self.coef_).T

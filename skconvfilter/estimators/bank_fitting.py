@@ -44,7 +44,8 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     map_blocks : callable, default=map
         See :class:`~skconvfilter.model.squared_error.SquaredError`.
     callback : callable, default=None
-        See :func:`~skconvfilter.solvers.driver.run`.
+        ``callback(snapshot, scaling, variance)`` after every iteration, see
+        :class:`~skconvfilter.estimators.watching.Watch`.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
         solver = _descent(objective, starts, settings, seeds, scaling)
         sample = objective
     if callback is not None:
-        callback = partial(callback, variance=_variance(objective))
+        callback = partial(callback, scaling=scaling, variance=_variance(objective))
     result = portfolio(objective, sample, starts, solver, stopping, callback=callback)
     return FitOutcome(result, scaling, objective.alpha, None), doubt
 

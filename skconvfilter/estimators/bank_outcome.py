@@ -12,20 +12,24 @@ _LARGEST = 1e60
 
 def bank_attributes(dataset, settings, outcome, rng):
     """Attributes of the estimator, by name."""
-    result, scaling = outcome.result, outcome.scaling
-    layout = dataset.geometry.layout
-    shape = (settings.n_filters, layout.patch_dim)
-    intercept = scaling.intercept(result.intercept)
-    coef = checked_coef(dataset, scaling.filters(result.w), intercept).reshape(shape)
-    learnt = {
-        "coef_": coef,
-        "filters_": coef.reshape(settings.n_filters, *layout.window_shape),
-        "output_weights_": result.sign.astype(int),
-        "intercept_": float(intercept),
-        "init_coef_": filter_path(dataset, outcome)[0].reshape(shape),
-    }
+    learnt = found_bank(dataset, settings, outcome.result, outcome.scaling)
+    start = filter_path(dataset, outcome)[0]
+    learnt["init_coef_"] = start.reshape(learnt["coef_"].shape)
     learnt |= search_attributes(dataset, outcome)
     return learnt | _convexity_attributes(dataset, settings, learnt, rng)
+
+
+def found_bank(dataset, settings, found, scaling):
+    """The attributes that predictions need, of a SearchResult or a Leader."""
+    layout = dataset.geometry.layout
+    intercept = scaling.intercept(found.intercept)
+    coef = checked_coef(dataset, scaling.filters(found.w), intercept)
+    return {
+        "coef_": coef.reshape(settings.n_filters, layout.patch_dim),
+        "filters_": coef.reshape(settings.n_filters, *layout.window_shape),
+        "output_weights_": found.sign.astype(int),
+        "intercept_": float(intercept),
+    }
 
 
 def _convexity_attributes(dataset, settings, learnt, rng):

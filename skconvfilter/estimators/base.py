@@ -7,9 +7,10 @@ from sklearn.utils.validation import check_is_fitted
 from skconvfilter.estimators.data import check_samples
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.state import PersistentEstimator
+from skconvfilter.estimators.watching import CallbackSupportMixin
 
 
-class PatchRegressor(RegressorMixin, PersistentEstimator):
+class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
     """Base of regressors whose `coef_` has the length of a patch as its last axis.
 
     Subclasses define ``_values(samples, geometry, map_blocks)``, float64 predictions, how
@@ -31,12 +32,15 @@ class PatchRegressor(RegressorMixin, PersistentEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,), dtype of `X`
+            Predictions.
 
         Raises
         ------
+        NotFittedError
+            Before a fit.
         TypeError, ValueError
-            For samples that cannot be used, and for fitted attributes that no fit has
-            left so, as in a corrupted file.
+            For an `X` that cannot be used, or with patches of another length; for fitted
+            attributes that no fit has left so, as in a corrupted file.
         """
         samples, geometry = self._samples(X)
         with block_mapper(self.n_jobs) as map_blocks:

@@ -37,7 +37,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
     ----------
     n_features_in_ : int
         Features of a row.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
     See Also
@@ -85,6 +85,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Returns
         -------
         self : object
+            The extractor.
 
         Raises
         ------
@@ -106,10 +107,17 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
 
         Returns
         -------
-        patches : ndarray of shape (n_samples, *grid, *window), dtype of `X`
+        patches : ndarray of shape ``(n_samples, *grid, *window)``, dtype of `X`
             A read-only view of `X`, or of a padded copy. For signals with channels the
             window is (kernel_size * channels,), so that the result is not taken for
             images. With `flatten`, of shape (n_samples, n_patches * patch_dim).
+
+        Raises
+        ------
+        NotFittedError
+            Before a fit.
+        TypeError, ValueError
+            For an `X` that cannot be used, or with another number of features.
         """
         check_is_fitted(self)
         samples, geometry = check_flat_samples(self, X, reset=False)
@@ -122,7 +130,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
 
     @available_if(lambda self: self.flatten)
     def get_feature_names_out(self, input_features=None):
-        """Names of the columns with ``flatten=True``: ``patch{i}_{t}``.
+        """Name the columns with ``flatten=True``: ``patch{i}_{t}``.
 
         Parameters
         ----------
@@ -132,6 +140,16 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Returns
         -------
         names : ndarray of str, shape (n_patches * patch_dim,)
+            Patch i and entry t in it, both from 0.
+
+        Raises
+        ------
+        NotFittedError
+            Before a fit.
+        AttributeError
+            With ``flatten=False``, which gives no columns.
+        ValueError
+            For other names than those seen in `fit`.
         """
         check_is_fitted(self)
         geometry = convolution_geometry(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -70,7 +71,8 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
     map_blocks : callable, default=map
         See :class:`~skconvfilter.model.objective.FilterObjective`.
     callback : callable, default=None
-        See :func:`~skconvfilter.solvers.driver.run`.
+        ``callback(snapshot, scaling, variance)`` after every iteration, see
+        :class:`~skconvfilter.estimators.watching.Watch`.
 
     Returns
     -------
@@ -90,6 +92,8 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
     # What starts and rates are derived from need not be more than phase one will see.
     sample = subsample(objective, seeds.subsample) if settings.polish else objective
     starts = draw_starts(sample, settings, seeds, scaling, previous)
+    if callback is not None:
+        callback = partial(callback, scaling=scaling, variance=1.0)
     search = {"validation": validation, "callback": callback}
     stopping = Stopping(
         settings.max_iter,

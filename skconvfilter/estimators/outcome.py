@@ -20,13 +20,7 @@ class FitOutcome(NamedTuple):
 
 def fitted_attributes(dataset, outcome):
     """Attributes of the estimator of one filter, by name."""
-    result, scaling = outcome.result, outcome.scaling
-    learnt = filter_attributes(
-        dataset,
-        scaling.filters(result.w),
-        result.sign,
-        scaling.intercept(result.intercept),
-    )
+    learnt = found_filter(dataset, outcome.result, outcome.scaling)
     learnt |= search_attributes(dataset, outcome)
     return learnt | {"coef_path_": filter_path(dataset, outcome)}
 
@@ -53,6 +47,12 @@ def search_attributes(dataset, outcome):
     if outcome.held_out_power is not None:
         learnt |= _validation_attributes(outcome, ran)
     return learnt
+
+
+def found_filter(dataset, found, scaling):
+    """:func:`filter_attributes` of a SearchResult, or a Leader, in the units of a fit."""
+    coef, intercept = scaling.filters(found.w), scaling.intercept(found.intercept)
+    return filter_attributes(dataset, coef, found.sign, intercept)
 
 
 def filter_attributes(dataset, coef, sign, intercept):

@@ -1,33 +1,22 @@
 """The regressor: one convolutional filter, ReLU, average pooling."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds, fit_filter
-from skconvfilter.estimators.outcome import fitted_attributes
+from skconvfilter.estimators.outcome import fitted_attributes, found_filter
 from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import (
-    print_progress,
-    warn_not_converged,
-    warn_without_theory,
-)
+from skconvfilter.estimators.report import warn_not_converged, warn_without_theory
 from skconvfilter.estimators.settings import check_settings
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
-from skconvfilter.estimators.streaming import continue_stream
+from skconvfilter.estimators.streaming import continue_stream, streams
 from skconvfilter.estimators.theory import theory_attributes
+from skconvfilter.estimators.watching import Watch, with_callbacks
 from skconvfilter.model.forward import model_values, response_map
-from skconvfilter.solvers.driver import Status
-
-
-def _streams(estimator):
-    if estimator.early_stopping:
-        raise AttributeError(
-            "early_stopping=True needs all the data at once: use fit, or partial_fit with "
-            "early_stopping=False."
-        )
-    return True
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
@@ -48,7 +37,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
     learning rate. By default the starts are then polished by Levenberg-Marquardt steps,
     from their reflections too, which recovers the filter behind noiseless labels where
-    gradient descent stalls at a small loss.
+    gradient descent stalls at a small loss. Nothing needs to be scaled: the fit is
+    equivariant to the scale of `X` and `y`.
 
     `X` is one of
 
@@ -59,8 +49,6 @@ class ConvReLUFilterRegressor(PatchRegressor):
     * a window view ``(n_samples, *grid, *window)`` of images, as
       ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
       it, used without a copy.
-
-    Nothing needs to be scaled: the fit is equivariant to the scale of `X` and `y`.
 
     Parameters
     ----------
@@ -132,7 +120,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        Whether to print the progress of every iteration.
+        Whether to print a line for every iteration: its phase, its number, the restarts
+        that ran, what the best one so far leaves of the variance of `y`, and the time.
 
     Attributes
     ----------
@@ -150,9 +139,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Mean squared error over the squared mean of y, as [1]_ reports it.
     n_iter_ : int
         Iterations that the best restart took.
-    loss_curve_ : ndarray of shape (n_iter_ + 1,)
+    loss_curve_ : ndarray of shape (`n_iter_` + 1,)
         Loss of the best restart; on the subsample until the last phase.
-    coef_path_ : ndarray of shape (n_iter_ + 1, patch_dim)
+    coef_path_ : ndarray of shape (`n_iter_` + 1, patch_dim)
         The filters of the best restart, its start first.
     restart_losses_ : ndarray of shape (n_init,)
         Objective on all samples where each restart ended.
@@ -169,26 +158,27 @@ class ConvReLUFilterRegressor(PatchRegressor):
         where that is farther from w than 0 is.
     gamma_, L_ : float
         gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up to pi/2. Estimates
-        from a few hundred samples and a short search: gamma_ tends to be too large, the
+        from a few hundred samples and a short search: `gamma_` tends to be too large, the
         others too small; NaN for too few samples or a filter of 0.
         :func:`~skconvfilter.diagnostics.smoothness` takes its time.
     beta_, L_cross_ : float
         beta of Assumption 3.1 and L_cross of Assumption 3.2.
     certificate_ : Certificate or None
         What the theorems say, see :func:`~skconvfilter.diagnostics.certificate`.
-    validation_scores_ : ndarray of shape (n_iter_ + 1,)
+    validation_scores_ : ndarray of shape (`n_iter_` + 1,)
         With early stopping, R^2 of the best restart on the samples held out.
     best_validation_score_ : float
-        The highest of them.
+        That of the fitted filter, the highest of the last phase.
     n_samples_seen_ : int
         Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
     See Also
     --------
+    ConvFilterBankRegressor : Several filters at once.
     ConvPatchExtractor : Makes the patches in a step of its own.
 
     References
@@ -202,11 +192,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     >>> from skconvfilter import ConvReLUFilterRegressor
     >>> from skconvfilter.datasets import make_filter_regression
     >>> X, y, teacher = make_filter_regression(
-    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0
-    ... )
-    >>> model = ConvReLUFilterRegressor(
-    ...     kernel_size=3, input_shape=(8, 8), random_state=0
-    ... ).fit(X, y)
+    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0)
+    >>> model = ConvReLUFilterRegressor(3, input_shape=(8, 8), random_state=0).fit(X, y)
     >>> bool(np.allclose(model.filter_, teacher))
     True
     """
@@ -277,6 +264,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     def fit(self, X, y, sample_weight=None):
         """Fit the filter.
 
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filter so far.
+
         Parameters
         ----------
         X : array of one of the forms listed above
@@ -289,6 +279,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
@@ -303,30 +294,36 @@ class ConvReLUFilterRegressor(PatchRegressor):
             With ``learning_rate="theory"``, where the theorem was silent on its way.
         """
         with unchanged_on_failure(self):
-            dataset = check_dataset(self, X, y, sample_weight, reset=True)
-            settings = check_settings(self, dataset.n_samples)
-            previous = self._previous_filter(dataset.geometry)
-            seeds = Seeds.draw(self.random_state, settings.n_init)
-            with block_mapper(self.n_jobs) as map_blocks:
-                outcome = fit_filter(
-                    dataset,
-                    settings,
-                    seeds,
-                    previous=previous,
-                    map_blocks=map_blocks,
-                    callback=print_progress if self.verbose else None,
-                )
-                learnt = fitted_attributes(dataset, outcome)
-                if settings.diagnostics:
-                    learnt |= theory_attributes(dataset, outcome, seeds.theory)
-            replace_learnt(self, learnt)
+            settings, outcome = self._fit(X, y, sample_weight)
         if settings.learning_rate == "theory":
             warn_without_theory(self.history_["stage"][:, self.best_restart_])
-        if outcome.result.status is not Status.CONVERGED:
-            warn_not_converged(outcome.result.status)
+        warn_not_converged(outcome.result.status)
         return self
 
-    @available_if(_streams)
+    @with_callbacks
+    def _fit(self, X, y, sample_weight):
+        dataset = check_dataset(self, X, y, sample_weight, reset=True)
+        settings = check_settings(self, dataset.n_samples)
+        previous = self._previous_filter(dataset.geometry)
+        seeds = Seeds.draw(self.random_state, settings.n_init)
+        watch = Watch(self, X, y, sample_weight)
+        with block_mapper(self.n_jobs) as map_blocks:
+            outcome = fit_filter(
+                dataset,
+                settings,
+                seeds,
+                previous=previous,
+                map_blocks=map_blocks,
+                callback=watch.callback(partial(found_filter, dataset)),
+            )
+            learnt = fitted_attributes(dataset, outcome)
+            if settings.diagnostics:
+                learnt |= theory_attributes(dataset, outcome, seeds.theory)
+        replace_learnt(self, learnt)
+        watch.end()
+        return settings, outcome
+
+    @available_if(streams)
     def partial_fit(self, X, y, sample_weight=None):
         """Take in more samples of a stream.
 
@@ -334,23 +331,24 @@ class ConvReLUFilterRegressor(PatchRegressor):
         filter of the moment, older samples forgotten as their number doubles. The first
         call draws `n_init` starts, all of which are carried along; `coef_` is the one
         that predicted recent samples best before it saw them. After `fit`, the fitted
-        filter is carried on. `solver` and its learning rates play no part.
+        filter is carried on. `solver` and its learning rates play no part. Attributes of
+        the search and the theory, such as `history_`, are dropped; `loss_` is that of the
+        predictions, and `n_iter_` grows by 1.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X, y, sample_weight : as for :meth:`fit`
+            The next samples.
 
         Returns
         -------
         self : object
+            The fitted estimator.
 
         Raises
         ------
-        TypeError, ValueError
-            As for :meth:`fit`.
-        AttributeError
-            With ``early_stopping=True``, which needs all the data at once.
+        TypeError, ValueError, AttributeError
+            As for :meth:`fit`; AttributeError with ``early_stopping=True``: use that.
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
@@ -370,10 +368,11 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Parameters
         ----------
         X : array of one of the forms listed above
+            Samples.
 
         Returns
         -------
-        response : ndarray of shape (n_samples, *grid), dtype of `X`
+        response : ndarray of shape ``(n_samples, *grid)``, dtype of `X`
             Its mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
         """
         samples, geometry = self._samples(X)

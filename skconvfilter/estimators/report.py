@@ -1,4 +1,4 @@
-"""What a fit tells its user: progress on demand, and a warning where it fell short."""
+"""What a fit warns its user of."""
 
 import warnings
 
@@ -13,19 +13,10 @@ _REMEDY = {
 }
 
 
-def print_progress(iteration, state, variance=1.0):
-    """Print a line of a table: phase, iteration, and the best loss.
-
-    `variance` is that of the targets in the units of the fit.
-    """
-    running = np.flatnonzero(state.stage != "start")
-    stage = state.stage[running[0]] if len(running) else "start"
-    unexplained = 2 * np.nanmin(state.losses[-1]) / variance
-    print(f"{stage:8s} iteration {iteration:4d}   unexplained variance {unexplained:.3e}")
-
-
 def warn_not_converged(status, remedies=_REMEDY):
-    """Warn that the best restart ended with this status, and say what to do."""
+    """Warn if the best restart ended with a status that there is a remedy for."""
+    if status not in remedies:
+        return
     warnings.warn(
         f"The best restart has not converged: {status.value}. Remedy: {remedies[status]}.",
         ConvergenceWarning,

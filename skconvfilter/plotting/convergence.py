@@ -38,8 +38,8 @@ class ConvergenceDisplay:
         Relative losses, nan where a restart was not running.
     stage : array-like of shape (n_iterations, n_init)
         What each iteration of a restart was part of: "start"; "stage 1" or "stage 2" for
-        an epoch in that stage of the learning rate; "polish" for a Levenberg-Marquardt
-        step; "" where the restart was not running.
+        an epoch in that stage of the learning rate, "theory" for one at the theory's;
+        "polish" for a Levenberg-Marquardt step; "" where the restart was not running.
     best_restart : int
         Restart that led to the learned filter.
 
@@ -262,7 +262,7 @@ def _limit_diverged(ax, losses):
 def _iteration_label(stage):
     """What an iteration is: the stages that were run say so."""
     units = []
-    if np.isin(stage, ["stage 1", "stage 2"]).any():
+    if np.isin(stage, ["stage 1", "stage 2", "theory"]).any():
         units.append("epochs")
     if (stage == "polish").any():
         units.append("Levenberg-Marquardt steps")

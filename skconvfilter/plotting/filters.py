@@ -198,6 +198,11 @@ class FilterDisplay:
         display : FilterDisplay
             The display, drawn.
 
+        Raises
+        ------
+        ValueError
+            As for :meth:`plot`.
+
         See Also
         --------
         FilterDisplay.from_estimator : Draw a learned filter.

@@ -92,8 +92,7 @@ class InterpolationDisplay:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), \
-                (n_samples, n_patches, patch_dim) or (n_samples, *grid, *window)
+        X : array-like of shape ``(n_samples, ...)``
             Samples, in any of the forms that the estimators accept: flat samples,
             patches as given, or a window view.
         first, second : array-like or fitted estimator
@@ -103,12 +102,12 @@ class InterpolationDisplay:
             Number of points, at least 2 and at least ``2 + 2 * margin``.
         margin : float, default=0.0
             How far the line goes on beyond both filters, in units of their distance.
-        kernel_size, stride, padding, dilation : int or tuple of int, \
-                default=None, 1, 0, 1
-            The convolution window and how it moves, as in ``torch.nn.Conv2d``; for flat
-            samples only. With ``kernel_size=None`` a flat sample is one patch.
+        kernel_size : int or tuple of int, default=None
+            The convolution window, for flat samples only. None: a flat sample is one patch.
         input_shape : int or tuple of int, default=None
             Shape behind a flat sample, channels last. None: a signal.
+        stride, padding, dilation : int or tuple of int, default=1, 0, 1
+            How the window moves, as in ``torch.nn.Conv2d``.
         ax : matplotlib Axes, default=None
             Axes to draw on. None: a new figure.
         line_kw : dict, default=None

@@ -13,7 +13,7 @@ _LABELS = {
 
 
 class SmoothnessDisplay:
-    r"""gamma, L and their like against the angle to the teacher.
+    r"""Curves of gamma, L and their like against the angle to the teacher.
 
     A filter is easy to learn where gamma is not far below L. Lines are the held-out
     values, bands their intervals, and dashed lines the bounds that need no search, where
@@ -79,15 +79,37 @@ class SmoothnessDisplay:
 
         Parameters
         ----------
-        X, teacher, angles, **options
-            As for :func:`skconvfilter.diagnostics.smoothness`.
-        quantities, ax, line_kw
-            As for :meth:`plot`.
+        X : array-like of shape ``(n_samples, ...)``
+            Samples, in any of the forms that the estimators accept.
+        teacher : array-like
+            The filter, in the shape of the window or flat.
+        angles : array-like of shape (n_angles,), default=None
+            Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
+        quantities : sequence of {"gamma", "L", "disagreement", "cross"}, \
+                default=("gamma", "L")
+            What to draw.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: a new figure.
+        line_kw : dict, default=None
+            Keywords for ``Axes.plot`` that draws the lines of held-out values.
+        **options
+            Other parameters of :func:`skconvfilter.diagnostics.smoothness`, such as
+            `kernel_size`.
 
         Returns
         -------
         display : SmoothnessDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :func:`skconvfilter.diagnostics.smoothness` and :meth:`plot`.
+
+        Warns
+        -----
+        UserWarning
+            As for :func:`skconvfilter.diagnostics.smoothness`.
         """
         display = cls(result=smoothness(X, teacher, angles, **options))
         return display.plot(ax, quantities=quantities, line_kw=line_kw)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ class Status(Enum):
     CONVERGED = "the loss no longer falls"
     MAX_ITER = "the largest number of iterations was reached"
     DIVERGED = "the loss rose beyond its start: the learning rate is too large"
+    STOPPED = "a callback asked for the end"
 
 
 @dataclass
@@ -70,6 +72,24 @@ class SolverResult:
     history: dict  # of arrays (n_iterations + 1, R), "filters" with (.., p) behind
 
 
+class Leader(NamedTuple):
+    """The best filter so far."""
+
+    w: np.ndarray  # (p,)
+    sign: float | np.ndarray  # or, of a bank, signs
+    intercept: float
+    loss: float
+    score: float  # validation loss where there is a validation set, else `loss`
+
+
+class Snapshot(NamedTuple):
+    """Where a search stands after an iteration."""
+
+    stage: str  # what the iteration was part of, for the first restart that took part
+    n_running: int  # restarts that took part
+    leader: Leader
+
+
 def run(solver, objective, W, signs, stopping, *, validation=None, callback=None):
     """Advance R filters together until each has ended.
 
@@ -83,7 +103,7 @@ def run(solver, objective, W, signs, stopping, *, validation=None, callback=None
     validation : SquaredError, default=None
         Where given, its loss decides what is best and whether there is progress.
     callback : callable, default=None
-        ``callback(iteration, state)`` after every iteration.
+        ``callback(snapshot)`` after every iteration; whether to stop there.
 
     Returns
     -------
@@ -94,15 +114,16 @@ def run(solver, objective, W, signs, stopping, *, validation=None, callback=None
         state = solver.init(objective, W, signs)
         state.losses.append(state.evaluation.loss)
         progress = _Progress(state, validation, stopping)
-        for iteration in range(1, stopping.max_iter + 1):
+        for _ in range(stopping.max_iter):
             running = progress.running()
             if len(running) == 0:
                 break
             solver.step(objective, state, running)
             state.losses.append(state.evaluation.loss)
             progress.update(state, running)
-            if callback is not None:
-                callback(iteration, state)
+            if callback is not None and callback(progress.snapshot(state, running)):
+                progress.stop()
+                break
         return progress.result(state)
 
 
@@ -149,6 +170,20 @@ class _Progress:
         risen = evaluation.loss > _RISE * state.losses[0]
         self._end(stale & risen, Status.DIVERGED)
         self._end(stale, Status.CONVERGED)
+
+    def snapshot(self, state, running):
+        best = int(np.argmin(self.score))
+        leader = Leader(
+            self.W[:, best].copy(),
+            state.signs[best],
+            float(self.intercept[best]),
+            float(self.loss[best]),
+            float(self.score[best]),
+        )
+        return Snapshot(str(state.stage[running[0]]), len(running), leader)
+
+    def stop(self):
+        self._end(~self.ended, Status.STOPPED)
 
     def result(self, state):
         names = self.records[0]

@@ -40,7 +40,8 @@ def portfolio(objective, sample, starts, solver, stopping, *, callback=None):
         race.candidates = starts.take(group)
         race.advance(sample, solver, stopping)
         ended.append((race.candidates, race.result))
-        if _is_settled(np.concatenate([r.score for _, r in ended]), stopping.floor):
+        scores = np.concatenate([r.score for _, r in ended])
+        if race.stopped or _is_settled(scores, stopping.floor):
             break
     race.candidates, race.result = _joined(ended)
     if sample is not objective:

@@ -81,9 +81,16 @@ class Race:
         self.ran = np.zeros(len(starts.signs), dtype=bool)
         self.result = None
         self.histories = []
+        self.objective = None
+        self.leader = None  # of all candidates so far, on the samples of `objective`
+        self.stopped = False  # by the callback
 
     def advance(self, objective, solver, stopping):
-        """Run a solver on every candidate."""
+        """Run a solver on every candidate; after a stop, only evaluate them."""
+        if self.stopped:
+            stopping = replace(stopping, max_iter=0)
+        if objective is not self.objective:
+            self.objective, self.leader = objective, None
         self.result = run(
             solver,
             objective,
@@ -91,7 +98,7 @@ class Race:
             self.candidates.signs,
             stopping,
             validation=self.validation,
-            callback=self.callback,
+            callback=None if self.callback is None else self._watch,
         )
         self.candidates = replace(self.candidates, W=self.result.W)
         # From worst to best, so that a restart's best candidate is written last.
@@ -122,8 +129,8 @@ class Race:
         self.candidates = self.candidates.with_kicks(directions[:, :n_each])
 
     def is_settled(self):
-        """Whether a candidate fits to rounding, so that none can be better."""
-        return self.result.score.min() <= self.floor
+        """Whether to search no further: one fits to rounding, or a stop was asked for."""
+        return self.stopped or self.result.score.min() <= self.floor
 
     def finish(self, objective):
         """The winner, and the loss of every restart on all samples."""
@@ -141,11 +148,17 @@ class Race:
             intercept=float(result.intercept[winner]),
             loss=float(result.loss[winner]),
             score=float(result.score[winner]),
-            status=result.status[winner],
+            status=Status.STOPPED if self.stopped else result.status[winner],
             best_restart=int(self.candidates.restarts[winner]),
             restart_losses=restart_losses,
             history=history,
         )
+
+    def _watch(self, snapshot):
+        if self.leader is None or snapshot.leader.score < self.leader.score:
+            self.leader = snapshot.leader
+        self.stopped = bool(self.callback(snapshot._replace(leader=self.leader)))
+        return self.stopped
 
     def _ranking(self):
         """Columns from best to worst; what only rounding tells apart, lowest first."""

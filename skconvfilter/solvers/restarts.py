@@ -31,7 +31,7 @@ def descend(objective, starts, solver, stopping, *, validation=None, callback=No
     validation : FilterObjective, default=None
         Where given, its loss decides in place of the training loss.
     callback : callable, default=None
-        ``callback(iteration, state)`` after every iteration.
+        See :func:`~skconvfilter.solvers.driver.run`.
 
     Returns
     -------

@@ -2,6 +2,7 @@ import gzip
 import http.client
 import struct
 import urllib.error
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -211,6 +212,7 @@ def test_openml_fills_in_for_a_missing_file(tmp_path, monkeypatch):
 )
 def test_error_says_where_it_looked(tmp_path, monkeypatch, failure):
     def fetch(*args, **kwargs):
+        warnings.warn("A network error occurred. Retrying...", stacklevel=1)
         raise failure
 
     monkeypatch.setattr(FETCH, fetch)

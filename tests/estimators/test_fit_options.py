@@ -179,9 +179,28 @@ def test_progress_is_printed_only_on_demand(noise, make_model, capsys):
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
     model = make_model(polish=False, max_iter=300, verbose=1).fit(noise.X, noise.y)
-    lines = capsys.readouterr().out.splitlines()
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["phase", "iteration", "running", "unexplained", "seconds"]
     # A line for every iteration of the restart that runs longest.
     assert len(lines) == len(model.history_["iteration"]) - 1
+    running = np.isfinite(model.history_["loss"][1:]).sum(axis=1)
+    shares, times = [], []
     for number, line in enumerate(lines, start=1):
-        assert f"iteration {number:4d} " in line
-        assert 0 < float(line.split()[-1]) <= 1
+        phase, iteration, n_running, share, seconds = line.rsplit(maxsplit=4)
+        assert phase in ("stage 1", "stage 2")
+        assert int(iteration) == number
+        assert int(n_running) == running[number - 1]
+        shares.append(float(share))
+        times.append(float(seconds))
+        assert len(line) == len(header)
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == pytest.approx(2 * model.loss_ / noise.y.var(), rel=1e-3)
+    assert times == sorted(times)
+    assert times[0] >= 0
+
+
+def test_progress_names_the_phases(noise, make_model, capsys):
+    make_model(verbose=1).fit(noise.X, noise.y)
+    phases = [line[:8].strip() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert set(phases) == {"stage 1", "polish"}
+    assert phases == sorted(phases, reverse=True)

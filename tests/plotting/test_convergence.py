@@ -103,6 +103,7 @@ def test_marks_are_of_the_best_restart_alone(history):
     [
         (["start", "stage 1", "polish"], " (epochs, then Levenberg-Marquardt steps)"),
         (["start", "stage 1", "stage 2"], " (epochs)"),
+        (["start", "theory", "theory"], " (epochs)"),
         (["start", "polish", "polish"], " (Levenberg-Marquardt steps)"),
         (["start"], ""),
     ],

@@ -212,12 +212,38 @@ def test_history_is_blank_where_a_restart_did_not_run():
 
 def test_callback_is_called_once_an_iteration():
     seen = []
+    play(columns([8, 4, 2, 1], [8, 0, 9, 9]), callback=seen.append)
+    assert [snapshot.n_running for snapshot in seen] == [2, 1, 1]
+    assert all(snapshot.stage == "going" for snapshot in seen)
 
-    def callback(iteration, state):
-        seen.append((iteration, state.W[0].tolist(), len(state.losses)))
 
-    play(columns([8, 4, 2, 1], [8, 0, 9, 9]), callback=callback)
-    assert seen == [(1, [1, 1], 2), (2, [2, 1], 3), (3, [3, 1], 4)]
+def test_callback_is_told_of_the_best_iterate_so_far():
+    seen = []
+    validation = ScriptedValidation(columns([9, 5, 7, 3], [9, 4, 6, 5]))
+    losses = columns([8, 6, 5, 4], [8, 7, 3, 2])
+    play(losses, validation=validation, callback=seen.append)
+    leaders = [snapshot.leader for snapshot in seen]
+    assert [leader.score for leader in leaders] == [4, 4, 3]
+    assert [leader.loss for leader in leaders] == [7, 7, 4]
+    # The filters of an iteration are its number, and intercepts ten times that.
+    assert [leader.w.tolist() for leader in leaders] == [[1, 1], [1, 1], [3, 3]]
+    assert [leader.intercept for leader in leaders] == [10, 10, 30]
+    assert all(leader.sign == 1 for leader in leaders)
+
+
+def test_callback_can_stop():
+    seen = []
+
+    def callback(snapshot):
+        seen.append(snapshot)
+        return len(seen) == 2
+
+    losses = columns([8, 4, 2, 1], [8, 0, 9, 9], [8, 4, 9, 9])
+    solver, result = play(losses, callback=callback)
+    assert solver.calls == [[0, 1, 2], [0, 2]]
+    assert result.status == [Status.STOPPED, Status.CONVERGED, Status.STOPPED]
+    np.testing.assert_array_equal(result.loss, [2, 0, 4])
+    assert len(result.history["loss"]) == 3
 
 
 def test_callback_is_not_called_when_nothing_runs():

@@ -358,9 +358,7 @@ def test_restart_losses_are_on_all_samples(noisy_search, seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_history_is_consistent(noisy_search, seed):
     seen = []
-    _, starts, result = noisy_search(
-        seed=seed, callback=lambda iteration, state: seen.append(iteration)
-    )
+    _, starts, result = noisy_search(seed=seed, callback=seen.append)
     history, best = result.history, result.best_restart
     n_rows = len(seen) + 1
     assert history["filters"].shape == (n_rows, 7, N_FILTERS * PATCH_DIM)
@@ -428,3 +426,33 @@ def test_single_filters_are_searched_for_alike(gaussian_problem):
     result = descend(problem.objective, starts, sample)
     assert result.sign == -1.0
     np.testing.assert_allclose(result.w, problem.teacher, rtol=1e-8)
+
+
+def test_stopped_search_ends_with_the_best_so_far(noisy_search):
+    seen = []
+    noisy_search(callback=seen.append)
+    # The first start alone, later ones, and the best on all samples.
+    for n_iterations in (2, len(seen) - 12, len(seen) - 1):
+        told = []
+
+        def callback(snapshot, told=told, n_iterations=n_iterations):
+            told.append(snapshot.leader)
+            return len(told) == n_iterations
+
+        objective, _, result = noisy_search(callback=callback)
+        assert len(told) == n_iterations
+        assert result.status is Status.STOPPED
+        arguments = result.w[:, np.newaxis], result.sign[np.newaxis]
+        evaluation = objective.value(*arguments)
+        assert result.loss == pytest.approx(evaluation.loss[0])
+        assert result.intercept == pytest.approx(evaluation.intercept[0])
+        leader = objective.value(told[-1].w[:, np.newaxis], told[-1].sign[np.newaxis])
+        assert result.loss <= leader.loss[0] * (1 + 1e-9)
+
+
+def test_callback_is_told_of_the_best_of_all_starts(noisy_search):
+    seen = []
+    noisy_search(callback=seen.append)
+    scores = np.array([snapshot.leader.score for snapshot in seen])
+    # Scores rise only where all samples take the place of some.
+    assert np.count_nonzero(np.diff(scores) > 0) <= 1

@@ -251,9 +251,7 @@ def test_restart_losses_of_a_search_are_on_all_samples(noisy_search, sgd):
 @pytest.mark.parametrize("sgd", [False, True])
 def test_history_of_a_search_is_consistent(noisy_search, sgd):
     seen = []
-    _, starts, result = noisy_search(
-        sgd=sgd, max_polish=1, callback=lambda iteration, state: seen.append(iteration)
-    )
+    _, starts, result = noisy_search(sgd=sgd, max_polish=1, callback=seen.append)
     history, best = result.history, result.best_restart
     n_rows = len(seen) + 1
     assert history["filters"].shape == (n_rows, 16, 9)
@@ -334,3 +332,26 @@ def test_search_among_samples_that_are_all_equal_ends(digits_problem, search, im
     result = search(objective, starts, sgd=False)
     assert result.loss == pytest.approx(0.5 * np.var(objective.targets))
     assert result.best_restart == 0
+
+
+@pytest.mark.parametrize("n_iterations", [1, 4, 12, 40])
+@pytest.mark.parametrize("sgd", [False, True])
+def test_stopped_search_ends_with_the_best_so_far(noisy_search, sgd, n_iterations):
+    seen = []
+
+    def callback(snapshot):
+        seen.append(snapshot.leader)
+        return len(seen) == n_iterations
+
+    objective, _, result = noisy_search(sgd=sgd, callback=callback)
+    assert len(seen) == n_iterations
+    assert result.status is Status.STOPPED
+    assert len(result.history["loss"]) == n_iterations + 1
+    # The samples explored are all there are.
+    losses = [leader.loss for leader in seen]
+    assert losses == sorted(losses, reverse=True)
+    assert result.loss <= seen[-1].loss * (1 + 1e-9)
+    evaluation = objective.value(result.w[:, np.newaxis], np.array([result.sign]))
+    assert result.loss == pytest.approx(evaluation.loss[0])
+    assert result.intercept == pytest.approx(evaluation.intercept[0])
+    assert np.isfinite(result.restart_losses[result.best_restart])

@@ -1,0 +1,95 @@
+"""Settings of the documentation, built by ``sphinx-build -W docs docs/_build/html``.
+
+The build needs no network: other projects' names are looked up in ``inventories``.
+"""
+
+import matplotlib
+
+import skconvfilter
+
+# The examples run without a screen.
+matplotlib.use("Agg")
+
+project = "skconvfilter"
+author = "skconvfilter developers"
+project_copyright = author
+version = release = skconvfilter.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.bibtex",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "inventories", "auto_examples/**/*.ipynb"]
+# Every reference to a name must find it.
+nitpicky = True
+
+# Pages
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+# Links within a page, as they work on the pages of a repository.
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
+bibtex_reference_style = "author_year"
+# Prompts and what is printed are not copied.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# API
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
+
+# Other projects, and those of their names that these pages refer to
+_PROJECTS = {
+    "joblib": "https://joblib.readthedocs.io/en/stable/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "python": "https://docs.python.org/3/",
+    "sklearn": "https://scikit-learn.org/stable/",
+}
+intersphinx_mapping = {
+    name: (address, f"inventories/{name}.txt") for name, address in _PROJECTS.items()
+}
+
+# Gallery
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "doc_module": ("skconvfilter",),
+    "reference_url": {"skconvfilter": None},
+    "backreferences_dir": "generated/backreferences",
+    # From the first steps on; the papers' figures are a section of their own.
+    "within_subsection_order": "ExampleTitleSortKey",
+    "show_memory": False,
+    "download_all_examples": False,
+    "copyfile_regex": r".*\.rst",
+    "plot_gallery": "True",
+}
+
+# Site
+html_theme = "pydata_sphinx_theme"
+html_title = "skconvfilter"
+html_static_path = ["_static"]
+html_css_files = ["skconvfilter.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "show_prev_next": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+html_sidebars = {name: [] for name in ("install", "theory", "benchmarks", "changelog")}

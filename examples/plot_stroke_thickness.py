@@ -1,0 +1,222 @@
+"""
+Stroke thickness of digits: a bank of filters beside other regressors
+=====================================================================
+
+No filter is planted here. The target is the thickness of the strokes in MNIST images, with
+500 images to learn from, 1,000 to test on, and three random splits. Two filters, 51
+numbers, predict it better than models with hundreds or thousands of numbers; one filter is
+worse than ridge regression. A second target, the slant of a digit, is what these models
+are not made for: it depends on where the parts of a digit lie, which the mean over small
+windows forgets. There ridge regression beats them by far.
+"""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge, RidgeCV
+from sklearn.model_selection import ShuffleSplit
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skconvfilter import (
+    ConvFilterBankRegressor,
+    ConvPatchExtractor,
+    ConvReLUFilterRegressor,
+)
+from skconvfilter.datasets import load_mnist
+from skconvfilter.plotting import FilterDisplay
+
+# %%
+# Targets
+# -------
+# Across a straight stroke of even thickness t, the distance of an ink pixel to the nearest
+# background pixel is (t + 2) / 4 in the mean. Slant is the horizontal shift of the ink per
+# row, from the second moments: the shear that deskewing undoes.
+
+
+def thickness(image):
+    distance = distance_transform_edt(np.pad(image > 0.5, 1))
+    return 4 * distance[distance > 0].mean() - 2
+
+
+def slant(image):
+    row, column = np.indices(image.shape)
+    row = row - np.average(row, weights=image)
+    column = column - np.average(column, weights=image)
+    return -np.sum(image * row * column) / np.sum(image * row**2)
+
+
+try:
+    images, side = load_mnist(dtype=np.float32)[0], 28
+except FileNotFoundError as error:
+    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    images, side = np.float32(load_digits().data / 16), 8
+images = images[np.random.RandomState(0).permutation(len(images))[:1500]]
+targets = {
+    target.__name__: np.array([target(image.reshape(side, side)) for image in images])
+    for target in (thickness, slant)
+}
+
+# %%
+# Models
+# ------
+# Random convolutions are in the spirit of MiniRocket: 100 random filters without mean, for
+# each the share of positions where it responds and its mean response, then ridge
+# regression. All models were tuned by a few tries by hand. The small penalty of the banks
+# makes their filters easier to read.
+
+window = {
+    "kernel_size": 5, "stride": 2 if side == 28 else 1, "input_shape": (side, side)
+}  # fmt: skip
+rng = np.random.default_rng(0)
+random_filters = rng.standard_normal((25, 100), dtype=np.float32)
+random_filters -= random_filters.mean(axis=0)
+thresholds = rng.uniform(-1, 1, 100).astype(np.float32)
+
+
+def random_responses(patches):
+    responses = patches.reshape(len(patches), -1, 25) @ random_filters - thresholds
+    return np.hstack([(responses > 0).mean(axis=1), responses.clip(0).mean(axis=1)])
+
+
+bank = ConvFilterBankRegressor(
+    2, init="random", output_weights="signs", pooling="mean", n_init=5, tol=1e-2,
+    alpha=1e-5, random_state=0, **window,
+)  # fmt: skip
+models = {
+    "filter": ConvReLUFilterRegressor(diagnostics=False, random_state=0, **window),
+    "2 filters": bank,
+    "4 filters": clone(bank).set_params(n_filters=4, n_init=3),
+    "ridge": Ridge(30),
+    "MLP": MLPRegressor(
+        hidden_layer_sizes=32, solver="lbfgs", alpha=10, tol=1e-3, max_iter=5_000,
+        random_state=0,
+    ),
+    "boosted trees": HistGradientBoostingRegressor(
+        max_leaf_nodes=8, max_features=0.1, random_state=0
+    ),
+    "random convolutions": make_pipeline(
+        ConvPatchExtractor(**window),
+        FunctionTransformer(random_responses),
+        StandardScaler(),
+        RidgeCV(np.logspace(-3, 3, 13)),
+    ),
+}  # fmt: skip
+
+
+def n_numbers(name, model):
+    """Numbers that a prediction needs; a split of a tree has a feature and a threshold."""
+    match name:
+        case "MLP":
+            return sum(map(np.size, model.coefs_ + model.intercepts_))
+        case "boosted trees":
+            leaves = model.max_leaf_nodes
+            return model.n_iter_ * (leaves + 2 * (leaves - 1))
+        case "random convolutions":
+            return random_filters.size + thresholds.size + model[-1].coef_.size + 1
+    return model.coef_.size + 1
+
+
+# %%
+# Three splits
+# ------------
+
+
+def compare(y, names):
+    """R2 on test images and seconds of a fit, of shape (n_splits, n_models)."""
+    scores, seconds = [], []
+    splits = ShuffleSplit(3, train_size=500, test_size=1_000, random_state=0)
+    for train, test in splits.split(images):
+        scores.append([])
+        seconds.append([])
+        for name in names:
+            start = time.perf_counter()
+            models[name].fit(images[train], y[train])
+            seconds[-1].append(time.perf_counter() - start)
+            scores[-1].append(models[name].score(images[test], y[test]))
+    return np.array(scores), np.array(seconds)
+
+
+# Fit times are compared on one thread.
+with threadpool_limits(1):
+    scores, seconds = compare(targets["thickness"], models)
+sizes = {name: n_numbers(name, model) for name, model in models.items()}
+# The next fits replace those of the last split.
+filters, signs = bank.filters_, bank.output_weights_
+responses = bank.feature_map(images).mean(axis=(2, 3))
+few = ["filter", "2 filters", "ridge"]
+with threadpool_limits(1):
+    slant_scores, _ = compare(targets["slant"], few)
+
+# %%
+# What came out
+# -------------
+# The bank of two can be read: the response that is added goes with the amount of ink in an
+# image, the one that is subtracted with the amount of edge. For the same ink, thin strokes
+# have more edge than thick ones.
+
+print("stroke thickness    R2: mean, range of 3 splits   numbers   seconds to fit")
+for name, score, second in zip(models, scores.T, seconds.T, strict=True):
+    print(
+        f"{name:20s}{score.mean():8.3f}, {score.min():.3f} to {score.max():.3f}"
+        f"{sizes[name]:12d}{second.mean():15.2f}"
+    )
+print("slant")
+for name, score in zip(few, slant_scores.T, strict=True):
+    print(f"{name:20s}{score.mean():8.3f}, {score.min():.3f} to {score.max():.3f}")
+pixels = images.reshape(-1, side, side)
+amounts = {
+    "ink": pixels.mean(axis=(1, 2)),
+    "edge": np.hypot(*np.gradient(pixels, axis=(1, 2))).mean(axis=(1, 2)),
+}
+print("two filters for thickness, correlation of a response")
+for sign, response in zip(signs, responses.T, strict=True):
+    r = {name: np.corrcoef(response, x)[0, 1] for name, x in amounts.items()}
+    kind = "added" if sign > 0 else "subtracted"
+    print(f"{kind:20s}{r['ink']:8.2f} with ink, {r['edge']:.2f} with edge")
+
+figure = plt.figure(figsize=(10, 4.2), layout="constrained")
+left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+ax = left.subplots()
+for i, (name, size) in enumerate(sizes.items()):
+    colour, marker = ("C0", "o") if "filter" in name else ("0.35", "s")
+    mean = scores[:, i].mean()
+    ax.vlines(size, scores[:, i].min(), scores[:, i].max(), color=colour)
+    ax.semilogx(size, mean, marker, color=colour)
+    shift, side_of_text = (-8, "right") if size > 1_000 else (8, "left")
+    ax.annotate(
+        name, (size, mean), (shift, 0), textcoords="offset points", color=colour,
+        ha=side_of_text, va="center",
+    )  # fmt: skip
+ax.set(xlabel="numbers in the model", title="Stroke thickness")
+ax.set(ylabel="R2 on test images (mean and range of 3 splits)", xlim=(15, 60_000))
+above, below = right.subfigures(2, 1, height_ratios=[1.2, 1])
+titles = [f"{'added' if sign > 0 else 'subtracted'} response" for sign in signs]
+FilterDisplay.from_filters(filters, titles=titles, axes=above.subplots(1, 2))
+above.suptitle("The two filters for stroke thickness")
+ax = below.subplots()
+ax.barh(few, slant_scores.mean(axis=0), color=["C0", "C0", "0.35"])
+ax.invert_yaxis()
+ax.set(xlabel="R2 on test images (mean of 3 splits)", title="Slant", xlim=(0, 1))
+figure.savefig("plot_stroke_thickness.png", dpi=120)
+
+# %%
+# The finding: in every split two filters beat ridge regression at thickness, and on MNIST
+# all models of other kinds. There one filter is behind ridge regression, and at slant both.
+# In an image of 8 by 8 a window sees most of a digit, slant included.
+
+by_name = dict(zip(models, scores.T, strict=True))
+assert np.all(by_name["2 filters"] > by_name["ridge"])
+if side == 28:
+    assert np.all(by_name["2 filters"][:, np.newaxis] > scores[:, 3:])
+    assert np.all(by_name["filter"] < by_name["ridge"])
+    assert np.all(slant_scores[:, :2] < slant_scores[:, 2:])
+
+plt.show()

@@ -1,0 +1,116 @@
+"""Who watches a fit: scikit-learn's callbacks, and the reader of a printed table."""
+
+from functools import partial
+from time import perf_counter
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:
+        """No callbacks."""
+
+    def with_callbacks(method):
+        """The method itself."""
+        return method
+
+
+class Watch:
+    """Those who watch one fit of an estimator; at its beginning."""
+
+    def __init__(self, estimator, X, y, sample_weight):
+        self._table = _Table() if estimator.verbose else None
+        # Without callbacks not even a task is made. The mixin offers no public way to ask.
+        watched = getattr(estimator, "_skl_callbacks", None)
+        self._tasks = _Tasks(estimator, X, y, sample_weight) if watched else None
+
+    def callback(self, attributes):
+        """A callback for the search, or None if nobody watches.
+
+        Parameters
+        ----------
+        attributes : callable
+            ``attributes(leader, scaling)`` returns the fitted attributes that predictions
+            need, by name. It may raise ValueError where there are none.
+
+        Returns
+        -------
+        callback : callable or None
+            ``callback(snapshot, scaling, variance)``, with the variance of the targets in
+            the units of the fit; whether to stop.
+        """
+        if self._table is None and self._tasks is None:
+            return None
+        return partial(self._tell, attributes)
+
+    def end(self):
+        """The estimator is fitted."""
+        if self._tasks is not None:
+            self._tasks.end()
+
+    def _tell(self, attributes, snapshot, scaling, variance):
+        if self._table is not None:
+            self._table.print(snapshot, variance)
+        if self._tasks is None:
+            return False
+        return self._tasks.end_iteration(partial(attributes, snapshot.leader, scaling))
+
+
+class _Tasks:
+    """A fit as scikit-learn's callbacks see it: a task, with a subtask per iteration.
+
+    An iteration begins where the one before ended. The last one, which only the end of the
+    search shows to be none, stays empty.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight):
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._known = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
+        self._fit = estimator._init_callback_context(max_subtasks=None)
+        self._fit.call_on_fit_task_begin(**self._known)
+        self._begin_iteration()
+
+    def end_iteration(self, attributes):
+        """Whether a callback asks for a stop."""
+
+        def reconstruction_attributes():
+            try:
+                return attributes()
+            except ValueError:  # the filter is beyond the range of its dtype
+                return None
+
+        stop = self._iteration.call_on_fit_task_end(
+            **self._known, reconstruction_attributes=reconstruction_attributes
+        )
+        self._iteration = None
+        if not stop:
+            self._begin_iteration()
+        return stop
+
+    def end(self):
+        if self._iteration is not None:
+            self._iteration.call_on_fit_task_end(estimator=self._known["estimator"])
+        self._fit.call_on_fit_task_end(**self._known, reconstruction_attributes={})
+
+    def _begin_iteration(self):
+        self._iteration = self._fit.subcontext(task_name="iteration")
+        self._iteration.call_on_fit_task_begin(**self._known)
+
+
+class _Table:
+    """Prints a line for every iteration, with the share of the variance that is left."""
+
+    def __init__(self):
+        self._n_iterations = 0
+        self._begin = perf_counter()
+
+    def print(self, snapshot, variance):
+        if self._n_iterations == 0:
+            print("phase     iteration  running  unexplained   seconds")
+        self._n_iterations += 1
+        unexplained = 2 * snapshot.leader.loss / variance
+        seconds = perf_counter() - self._begin
+        print(
+            f"{snapshot.stage:8}{self._n_iterations:11d}{snapshot.n_running:9d}"
+            f"{unexplained:13.3e}{seconds:10.2f}"
+        )
