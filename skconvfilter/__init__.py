@@ -5,13 +5,12 @@ from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.extractor import ConvPatchExtractor
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.kernels.versions import show_versions
-from skconvfilter.version import __version__
+from skconvfilter.version import __version__ as __version__
 
 __all__ = [
     "ConvFilterBankRegressor",
     "ConvPatchExtractor",
     "ConvReLUFilterRegressor",
-    "__version__",
     "datasets",
     "diagnostics",
     "plotting",

@@ -12,6 +12,8 @@ from skconvfilter.model.bank import check_activation
 from skconvfilter.model.geometry import convolution_geometry
 from skconvfilter.version import __version__
 
+__all__ = ["to_onnx"]
+
 # The oldest versions that have all that is used here: any runtime takes them.
 _OPSET, _IR_VERSION = 18, 8
 
@@ -58,6 +60,11 @@ def to_onnx(estimator):
         Before a fit.
     ValueError
         For filters out of the range of float32, and for corrupted fitted attributes.
+
+    See Also
+    --------
+    ConvReLUFilterRegressor : One filter.
+    ConvFilterBankRegressor : Several.
 
     Examples
     --------

@@ -91,6 +91,16 @@ class Certificate:
     def from_dict(cls, fields):
         """The certificate of which ``dataclasses.asdict`` made these fields.
 
+        Parameters
+        ----------
+        fields : dict
+            Fields by name, those of the parts in dicts of their own.
+
+        Returns
+        -------
+        certificate : Certificate
+            With the arrays of the fields, not copies.
+
         Raises
         ------
         ValueError
