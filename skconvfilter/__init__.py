@@ -5,8 +5,7 @@ from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.extractor import ConvPatchExtractor
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.kernels.versions import show_versions
-
-__version__ = "0.1.0"
+from skconvfilter.version import __version__ as __version__
 
 __all__ = [
     "ConvFilterBankRegressor",

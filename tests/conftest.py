@@ -2,14 +2,24 @@ import os
 
 import matplotlib
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from skconvfilter.datasets import load_mnist
 
 matplotlib.use("Agg")
 
+# SKCONVFILTER_EXAMPLES asks for that many examples of each property, new ones every time.
+EXAMPLES = os.environ.get("SKCONVFILTER_EXAMPLES")
 settings.register_profile("skconvfilter", derandomize=True, deadline=None, max_examples=50)
-settings.load_profile("skconvfilter")
+settings.register_profile(
+    "many",
+    max_examples=int(EXAMPLES or 1),
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("many" if EXAMPLES else "skconvfilter")
 
 
 @pytest.fixture(scope="session")

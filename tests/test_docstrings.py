@@ -20,13 +20,14 @@ from skconvfilter import (
     ConvReLUFilterRegressor,
     datasets,
     diagnostics,
+    onnx,
     plotting,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = [skconvfilter, datasets, diagnostics, plotting]
-# What its examples read is not at hand everywhere.
-NEEDS_DATA = {"load_mnist"}
+MODULES = [skconvfilter, datasets, diagnostics, onnx, plotting]
+# What their examples read or import is not at hand everywhere.
+NEEDS_MORE = {"load_mnist", "to_onnx"}
 # Nothing else in the package is like it.
 ALONE = {"show_versions"}
 
@@ -99,7 +100,7 @@ def test_an_example_runs_and_uses_the_name(path):
     runs = [
         example.source
         for example in examples
-        if short(path) in NEEDS_DATA or not example.options.get(doctest.SKIP)
+        if short(path) in NEEDS_MORE or not example.options.get(doctest.SKIP)
     ]
     assert any(re.search(rf"\b{short(path)}\b", source) for source in runs)
 

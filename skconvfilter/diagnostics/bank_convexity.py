@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from skconvfilter.diagnostics.sampling import check_range
 from skconvfilter.model.activations import local_convexity_moments
 from skconvfilter.model.bank import (
     bank_blocks,
@@ -200,11 +201,13 @@ def local_convexity(
     }
     activation = check_activation(activation)
     X = check_any_samples(X)
+    check_range("X", X)
     _, geometry = cut_into_patches(X[:1], convolution)
     layout = geometry.layout
     W = check_bank("coef", getattr(coef, "coef_", coef), layout.window_shape).T
     v = check_output_weights(output_weights, W.shape[1])
     pooling_scale(pooling, layout.n_patches)
+    check_range("coef", W)
     y = _check_targets(y, len(X))
     rows = _draw_rows(len(X), layout, max_samples, random_state)
     samples, geometry = cut_into_patches(X, convolution, rows)
@@ -315,4 +318,5 @@ def _check_targets(y, n_samples):
     y = check_array(y, input_name="y", dtype=np.float64, ensure_2d=False)
     if y.shape != (n_samples,):
         raise ValueError(f"y must have the shape ({n_samples},), got {y.shape}.")
+    check_range("y", y)
     return y

@@ -13,6 +13,7 @@ from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.diagnostics.theorems import (
     Profile,
     Start,
+    TheoremCheck,
     convexity,
     corollary_3_1,
     largest_good_angle,
@@ -85,6 +86,36 @@ class Certificate:
             The attributes by name.
         """
         return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, fields):
+        """The certificate of which ``dataclasses.asdict`` made these fields.
+
+        Parameters
+        ----------
+        fields : dict
+            Fields by name, those of the parts in dicts of their own.
+
+        Returns
+        -------
+        certificate : Certificate
+            With the arrays of the fields, not copies.
+
+        Raises
+        ------
+        ValueError
+            For other fields than those of a certificate.
+        """
+        try:
+            parts = {
+                "checks": tuple(TheoremCheck(**check) for check in fields["checks"]),
+                "smoothness": Smoothness(**fields["smoothness"]),
+                "convexity": OnePointConvexity(**fields["convexity"]),
+                "path": None if fields["path"] is None else Path(**fields["path"]),
+            }
+            return cls(**{**fields, **parts})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the fields of a certificate: {error}") from error
 
 
 def certificate(

@@ -14,6 +14,7 @@ _MAX_SAMPLES, _MAX_ELEMENTS, _MIN_SAMPLES = 20_000, 2**23, 500
 # Of many samples the bootstrap draws groups: their means have the same spread about the
 # mean of all, and there are fewer to draw.
 _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
+_SMALLEST, _LARGEST = 1e-60, 1e60
 
 
 class Subsample(NamedTuple):
@@ -34,6 +35,7 @@ class Subsample(NamedTuple):
             Naming the parameter that is wrong.
         """
         X = check_any_samples(X)
+        check_range("X", X)
         if len(X) < 2:
             raise ValueError(
                 "X has one sample (n_samples=1): estimates need two halves to hold one out."
@@ -43,6 +45,7 @@ class Subsample(NamedTuple):
         teacher = check_filter("teacher", teacher, layout.window_shape).ravel()
         if not teacher.any():
             raise ValueError("teacher is zero: no filter makes an angle with it.")
+        check_range("teacher", teacher)
         if max_samples is None:
             n_entries = layout.n_patches * layout.patch_dim
             max_samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _MAX_ELEMENTS // n_entries))
@@ -85,6 +88,16 @@ def hold_out(contributions, confidence, rng):
     tail = (1 - confidence) / 2
     mean = np.mean([values.mean() for values in contributions])
     return mean, np.quantile(means, [tail, 1 - tail])
+
+
+def check_range(name, array):
+    """Raise ValueError for sizes of which products of four leave the range of numbers."""
+    largest = max(float(array.max()), -float(array.min()))
+    if largest != 0 and not _SMALLEST < largest < _LARGEST:
+        raise ValueError(
+            f"The largest entry of {name} is {largest:.0e} in size, expected from "
+            f"{_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale {name}."
+        )
 
 
 def check_confidence(confidence):

@@ -14,8 +14,7 @@ from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.report import warn_not_converged, warn_of_bank
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
 from skconvfilter.estimators.watching import Watch, with_callbacks
-from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.model.bank import bank_responses, bank_values
+from skconvfilter.model.bank import bank_responses, bank_values, check_activation
 from skconvfilter.solvers.driver import Status
 
 _REMEDY = {
@@ -173,7 +172,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     True
     """
 
-    _n_coef_axes = 2
+    _n_coef_axes, _signs = 2, "output_weights_"
 
     def __init__(
         self,
@@ -269,12 +268,9 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     @with_callbacks
     def _fit(self, X, y, sample_weight):
-        previous = self._previous_bank()
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         settings = check_bank_settings(self, dataset)
-        if previous is not None:
-            self._check_filter_length(dataset.geometry)
-            self._check_number_of_filters()
+        previous = self._previous_bank(dataset.geometry)
         seeds = Seeds.draw(self.random_state, settings.n_init)
         watch = Watch(self, X, y, sample_weight)
         with block_mapper(self.n_jobs) as map_blocks:
@@ -312,14 +308,14 @@ class ConvFilterBankRegressor(PatchRegressor):
         """
         samples, geometry = self._samples(X)
         W = np.asarray(self.coef_).T
-        return bank_responses(samples, geometry, W, ACTIVATIONS[self.activation])
+        return bank_responses(samples, geometry, W, check_activation(self.activation))
 
     def _values(self, samples, geometry, map_blocks):
         values = bank_values(
             samples,
             geometry,
             np.asarray(self.coef_, dtype=np.float64).T,
-            ACTIVATIONS[self.activation],
+            check_activation(self.activation),
             output_weights=self.output_weights_,
             pooling=self.pooling,
             map_blocks=map_blocks,
@@ -333,26 +329,16 @@ class ConvFilterBankRegressor(PatchRegressor):
         tags.regressor_tags.poor_score = True
         return tags
 
-    def _previous_bank(self):
+    def _previous_bank(self, geometry):
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
-        coef = np.asarray(self.coef_, dtype=np.float64)
-        # Filters of 0, which constant targets leave, would stay.
-        return None if coef.size and not coef.any() else (coef, self.output_weights_)
-
-    def _check_filter_length(self, geometry):
-        super()._check_filter_length(geometry)
-        shapes = np.shape(self.coef_), np.shape(self.output_weights_)
-        if shapes[1] != shapes[0][:1]:
-            raise ValueError(
-                f"The fitted coef_ has shape {shapes[0]}, but output_weights_ has shape "
-                f"{shapes[1]}: there must be one for each filter. Fit anew."
-            )
-
-    def _check_number_of_filters(self):
+        self._check_learnt(geometry)
         if len(self.coef_) != self.n_filters:
             raise ValueError(
                 f"n_filters={self.n_filters}, but warm_start=True goes on from the "
                 f"{len(self.coef_)} filters that were fitted: keep their number, or fit "
                 "anew with warm_start=False."
             )
+        coef = np.asarray(self.coef_, dtype=np.float64)
+        # Filters of 0, which constant targets leave, would stay.
+        return None if coef.size and not coef.any() else (coef, self.output_weights_)

@@ -104,7 +104,8 @@ def check_flat_samples(estimator, X, *, reset):
             f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
             "flat sample. Pass X.reshape(len(X), -1), and input_shape."
         )
-    X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
+    with _quiet_sums():
+        X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
     if X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
     geometry = convolution_geometry(
@@ -148,7 +149,8 @@ def check_targets(estimator, y):
     refuse_lazy_and_masked(y, "y")
     if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    with _quiet_sums():
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
     return column_or_1d(y, warn=True)
 
 
@@ -198,6 +200,11 @@ def _holds_strings(y):
     return y.dtype.kind in "USTV"
 
 
+def _quiet_sums():
+    # To see whether all is finite, scikit-learn sums up, which may overflow either way.
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def _without_gaps(samples, geometry):
     """Samples with 0 for what lies between the patches, if that is not finite."""
     shown = np.zeros(samples.shape[1], dtype=bool)
@@ -217,7 +224,9 @@ def _check_patches(estimator, X, reset):
             "one are needed."
         )
     samples, geometry = flatten_windows(np.asarray(X))
-    samples = check_array(_without_gaps(samples, geometry), dtype=_DTYPES, input_name="X")
+    samples = _without_gaps(samples, geometry)
+    with _quiet_sums():
+        samples = check_array(samples, dtype=_DTYPES, input_name="X")
     patch_dim = geometry.layout.patch_dim
     if reset:
         estimator.n_features_in_ = patch_dim

@@ -1,18 +1,18 @@
 """The transformer from images and signals to their patches."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skconvfilter.estimators.data import check_flat_samples
 from skconvfilter.estimators.parameters import check_boolean
-from skconvfilter.estimators.state import unchanged_on_failure
+from skconvfilter.estimators.state import PersistentEstimator, unchanged_on_failure
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.geometry import convolution_geometry
 
 
-class ConvPatchExtractor(TransformerMixin, BaseEstimator):
+class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
     """Patches of flat images or signals, as a view where the geometry allows it.
 
     Unlike scikit-learn's ``PatchExtractor`` it has a stride, keeps one row per sample and
@@ -152,7 +152,6 @@ class ConvPatchExtractor(TransformerMixin, BaseEstimator):
             For other names than those seen in `fit`.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features)
         geometry = convolution_geometry(
             self.n_features_in_,
             self.kernel_size,
@@ -161,6 +160,7 @@ class ConvPatchExtractor(TransformerMixin, BaseEstimator):
             self.padding,
             self.dilation,
         )
+        _check_feature_names_in(self, input_features)
         n_patches, patch_dim = geometry.layout.n_patches, geometry.layout.patch_dim
         names = [f"patch{i}_{t}" for i in range(n_patches) for t in range(patch_dim)]
         return np.array(names, dtype=object)

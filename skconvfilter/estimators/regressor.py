@@ -198,7 +198,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     True
     """
 
-    _n_coef_axes = 1
+    _n_coef_axes, _signs = 1, "sign_"
 
     def __init__(
         self,
@@ -302,11 +302,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     @with_callbacks
     def _fit(self, X, y, sample_weight):
-        previous = self._previous_filter()
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         settings = check_settings(self, dataset.n_samples)
-        if previous is not None:
-            self._check_filter_length(dataset.geometry)
+        previous = self._previous_filter(dataset.geometry)
         seeds = Seeds.draw(self.random_state, settings.n_init)
         watch = Watch(self, X, y, sample_weight)
         with block_mapper(self.n_jobs) as map_blocks:
@@ -357,7 +355,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
             dataset = check_dataset(self, X, y, sample_weight, reset=first)
             settings = check_settings(self, dataset.n_samples)
             if not first:
-                self._check_filter_length(dataset.geometry)
+                self._check_learnt(dataset.geometry)
             seeds = Seeds.draw(self.random_state, settings.n_init)
             learnt, stream = continue_stream(self, dataset, settings, seeds)
             replace_learnt(self, learnt)
@@ -393,7 +391,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         tags.regressor_tags.poor_score = not signed or self.kernel_size is not None
         return tags
 
-    def _previous_filter(self):
-        if self.warm_start and hasattr(self, "coef_"):
-            return np.asarray(self.coef_, dtype=np.float64), self.sign_
-        return None
+    def _previous_filter(self, geometry):
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        self._check_learnt(geometry)
+        return np.asarray(self.coef_, dtype=np.float64), self.sign_

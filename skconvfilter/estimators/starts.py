@@ -42,14 +42,15 @@ def _within_range(objective, W):
         return np.clip(W, -longest, longest)
 
 
-def _inner_radius(settings, scaling):
+def _inner_radius(objective, settings, scaling):
     if isinstance(settings.init_radius, str):
         return settings.init_radius
-    return float(scaling.inner_filters(np.float64(settings.init_radius)))
+    radius = scaling.inner_filters(np.float64(settings.init_radius))
+    return float(_within_range(objective, radius))
 
 
 def _ball(objective, settings, seeds, scaling):
-    radius = _inner_radius(settings, scaling)
+    radius = _inner_radius(objective, settings, scaling)
     if settings.output_sign == "auto" and settings.n_init == 1:
         # The one start is drawn for both signs, and the sign that fits better has it.
         streams = [*seeds.starts, deepcopy(seeds.starts[0])]
@@ -89,7 +90,7 @@ def _given_or_fitting_signs(objective, W, output_sign):
 
 def make_redraw(objective, starts, settings, seeds, scaling):
     """New starts for restarts that die, each restart from a stream of its own."""
-    radius = _inner_radius(settings, scaling)
+    radius = _inner_radius(objective, settings, scaling)
     streams = [np.random.default_rng(s) for s in seeds.redraw.spawn(len(starts.signs))]
 
     def redraw(restart):

@@ -80,7 +80,7 @@ def _check_range(dataset):
 def _present_state(estimator, dataset, settings, seeds):
     """The stream so far; else the fitted filter; else new starts."""
     if hasattr(estimator, "_stream"):
-        state = StreamState(**estimator._stream)
+        state = _stored_state(estimator._stream, dataset.geometry.layout.patch_dim)
         if _goes_on(state, settings):
             return state
     if np.any(getattr(estimator, "coef_", 0)):
@@ -94,6 +94,25 @@ def _present_state(estimator, dataset, settings, seeds):
     starts = draw_starts(objective, settings, seeds, _USER_UNITS)
     intercepts = objective.value(starts.W, starts.signs).intercept
     return start_stream(starts.W, starts.signs, intercepts)
+
+
+def _stored_state(stream, patch_dim):
+    """The state that an estimator holds; ValueError if no call has left it so."""
+    try:
+        state = StreamState(**stream)
+        blank = start_stream(np.zeros((patch_dim, len(state.signs))), state.signs)
+        sound = all(
+            np.shape(part) == np.shape(like) and np.isfinite(part).all()
+            for part, like in zip(state, blank, strict=True)
+        )
+    except TypeError:
+        sound = False
+    if not (sound and state.n_seen > 0 and (np.abs(state.signs) == 1).all()):
+        raise ValueError(
+            "The state of the stream has been changed, or the file that the estimator "
+            "came from is corrupted. Fit anew."
+        )
+    return state
 
 
 def _goes_on(state, settings):

@@ -9,7 +9,7 @@ _INTERFACE = 1
 
 try:
     from skconvfilter.kernels import compiled
-except ImportError as error:
+except Exception as error:  # a stale build may raise anything
     compiled = None
     why_not_compiled = str(error)
 else:

@@ -5,9 +5,14 @@ import numpy as np
 
 def angles_to(w, filters):
     """Angles in radians, from 0 to pi, of filters (..., p) to one (p,); NaN for zeros."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        units = filters / np.linalg.norm(filters, axis=-1, keepdims=True)
-        unit = w / np.linalg.norm(w)
+    units, unit = _directions(filters), _directions(w)
     apart = np.linalg.norm(units - unit, axis=-1)
     # Unlike the arc cosine it keeps its precision near 0 and pi.
     return 2 * np.arctan2(apart, np.linalg.norm(units + unit, axis=-1))
+
+
+def _directions(filters):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The squares of what is left are within the range of numbers.
+        filters = filters / np.abs(filters).max(axis=-1, keepdims=True)
+        return filters / np.linalg.norm(filters, axis=-1, keepdims=True)

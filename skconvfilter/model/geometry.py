@@ -8,6 +8,9 @@ import numpy as np
 
 from skconvfilter.kernels.layout import PatchLayout
 
+# Longer padded samples, and larger steps in them, are mistakes.
+_MAX_ELEMENTS = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class PatchGeometry:
@@ -91,6 +94,8 @@ def convolution_geometry(
             f"{tuple(reach)} entries, but a padded sample has {tuple(padded)} "
             f"(n_features={n_features}). Use a smaller kernel_size or more padding."
         )
+    if math.prod((*padded, *channels)) > _MAX_ELEMENTS:
+        raise ValueError(f"padding={padding} makes samples longer than {_MAX_ELEMENTS}.")
     steps = _row_major_strides((*padded, *channels))
     layout = PatchLayout(
         grid_shape=grid_shape,
@@ -218,6 +223,8 @@ def _integers(name, value, minimum):
             raise TypeError(f"{name} must be an int or a tuple of ints, got {value!r}.")
         if entry < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
+        if entry > _MAX_ELEMENTS:
+            raise ValueError(f"{name} must be at most {_MAX_ELEMENTS}, got {value!r}.")
     if not values:
         raise ValueError(f"{name} must not be empty.")
     return tuple(int(entry) for entry in values)

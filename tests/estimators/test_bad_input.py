@@ -254,6 +254,15 @@ def test_targets_are_refused(method, change, error, message, problem, make_model
         getattr(make_model(), method)(problem.X, change(problem.y))
 
 
+def test_numbers_as_strings_are_read_in_samples_and_refused_in_targets(problem, make_model):
+    strings = problem.X.astype(str)
+    expected = make_model().fit(problem.X, problem.y)
+    model = make_model().fit(strings, problem.y)
+    np.testing.assert_array_equal(model.predict(strings), expected.predict(problem.X))
+    with pytest.raises(ValueError, match="y holds strings"):
+        model.fit(problem.X, problem.y.astype(str))
+
+
 def test_targets_in_a_column_are_taken_with_a_warning(problem, make_model):
     with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
         model = make_model().fit(problem.X, problem.y[:, np.newaxis])

@@ -1,7 +1,6 @@
 """Fits with every kernel of this machine, and fitted arrays that somebody has changed."""
 
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -105,6 +104,9 @@ WRONG = {
     "bytes": np.full(9, b"x"),
     "objects": np.full(9, object()),
     "None": None,
+    "NaN": np.full(9, np.nan),
+    "infinite": np.where(np.arange(9) == 4, np.inf, 1.0),
+    "complex": np.ones(9) * 1j,
 }
 
 
@@ -113,7 +115,7 @@ WRONG = {
 def test_arrays_that_are_no_filter_are_refused(kernel, method, wrong, digits, make_model):
     model = make_model(n_init=1).fit(digits.X, digits.y)
     model.coef_ = wrong
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(ValueError, match="fitted coef_"):
         getattr(model, method)(digits.X)
 
 
@@ -145,23 +147,3 @@ def test_the_same_numbers_in_another_array_predict_the_same(
         model.coef_.flags.writeable = False
     result = getattr(model, method)(digits.X)
     np.testing.assert_allclose(result, expected, rtol=1e-13, atol=1e-13)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_filters_that_are_not_finite_do_no_harm(kernel, bad, digits, make_model):
-    model = make_model(n_init=1).fit(digits.X, digits.y)
-    model.coef_ = np.where(np.arange(9) == 4, bad, model.coef_)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        predictions = model.predict(digits.X)
-        model.feature_map(digits.X)
-    assert predictions.shape == digits.y.shape
-    if np.isnan(bad):
-        assert np.isnan(predictions).all()
-
-
-def test_complex_filters_are_not_taken_silently(kernel, digits, make_model):
-    model = make_model(n_init=1).fit(digits.X, digits.y)
-    model.coef_ = model.coef_ * 1j
-    with pytest.warns(np.exceptions.ComplexWarning):
-        model.predict(digits.X)

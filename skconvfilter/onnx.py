@@ -1,0 +1,183 @@
+"""Fitted regressors as ONNX graphs, for predictions where there is no Python."""
+
+import math
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skconvfilter.estimators.bank import ConvFilterBankRegressor
+from skconvfilter.estimators.parameters import check_option
+from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
+from skconvfilter.model.bank import check_activation
+from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.version import __version__
+
+__all__ = ["to_onnx"]
+
+# The oldest versions that have all that is used here: any runtime takes them.
+_OPSET, _IR_VERSION = 18, 8
+
+# The nodes of each activation, from "responses" to "activations".
+_ACTIVATIONS = {
+    "relu": [("Relu", ["responses"], ["activations"])],
+    # Its slope below 0 is 0.01, as in this package.
+    "leaky_relu": [("LeakyRelu", ["responses"], ["activations"])],
+    "squared_relu": [
+        ("Relu", ["responses"], ["rectified"]),
+        ("Mul", ["rectified", "rectified"], ["activations"]),
+    ],
+    "sigmoid": [("Sigmoid", ["responses"], ["activations"])],
+    "tanh": [("Tanh", ["responses"], ["activations"])],
+    "erf": [("Erf", ["responses"], ["activations"])],
+}
+_POOLINGS = {"sum": "ReduceSum", "mean": "ReduceMean"}
+
+
+def to_onnx(estimator):
+    """The predictions of a fitted regressor as an ONNX model.
+
+    Parameters
+    ----------
+    estimator : ConvReLUFilterRegressor or ConvFilterBankRegressor
+        Fitted.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Of one input `X` and one output `y`, of shape (n_samples,). Both are float32, as
+        runtimes have convolutions of nothing else: the predictions are those of `predict`
+        for float32 samples, up to rounding. With `kernel_size` the input has the shape
+        (n_samples, n_features); without, (n_samples, n_patches, patch_dim), and rows that
+        are one patch each are passed as ``X[:, np.newaxis]``.
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx.
+    TypeError
+        For another estimator.
+    NotFittedError
+        Before a fit.
+    ValueError
+        For filters out of the range of float32, and for corrupted fitted attributes.
+
+    See Also
+    --------
+    ConvReLUFilterRegressor : One filter.
+    ConvFilterBankRegressor : Several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconvfilter import ConvReLUFilterRegressor
+    >>> from skconvfilter.onnx import to_onnx
+    >>> X = np.random.default_rng(0).standard_normal((100, 3))
+    >>> model = ConvReLUFilterRegressor(random_state=0).fit(X, np.maximum(X[:, 0], 0))
+    >>> content = to_onnx(model).SerializeToString()  # doctest: +SKIP
+    """
+    if not isinstance(estimator, ConvReLUFilterRegressor | ConvFilterBankRegressor):
+        raise TypeError(
+            "estimator must be a ConvReLUFilterRegressor or a ConvFilterBankRegressor, "
+            f"got {estimator!r}."
+        )
+    check_is_fitted(estimator)
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise ImportError(
+            "to_onnx needs the package onnx: pip install 'skconvfilter[onnx]'."
+        ) from error
+    shape, nodes, arrays = _graph(estimator)
+    graph = helper.make_graph(
+        [helper.make_node(*names, **attributes) for *names, attributes in nodes],
+        type(estimator).__name__,
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape[:1])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(
+        graph,
+        producer_name="skconvfilter",
+        producer_version=__version__,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+
+
+def _graph(estimator):
+    """Shape of the input, nodes (operator, inputs, outputs, attributes), constants."""
+    geometry = convolution_geometry(
+        estimator.n_features_in_,
+        estimator.kernel_size,
+        estimator.input_shape,
+        estimator.stride,
+        estimator.padding,
+        estimator.dilation,
+    )
+    estimator._check_learnt(geometry)
+    coef = np.asarray(estimator.coef_, dtype=np.float64)
+    if isinstance(estimator, ConvFilterBankRegressor):
+        activation = check_activation(estimator.activation).name
+        weights, pooling = estimator.output_weights_, estimator.pooling
+    else:
+        activation, weights, pooling = "relu", [estimator.sign_], "mean"
+    if estimator.kernel_size is None:
+        shape, axes = ["n_samples", "n_patches", coef.shape[-1]], [1]
+        filters = coef.reshape(-1, coef.shape[-1]).T
+        nodes, arrays = [("MatMul", ["X", "filters"], ["responses"], {})], {}
+    else:
+        shape = ["n_samples", estimator.n_features_in_]
+        axes = [2 + axis for axis in range(len(geometry.layout.grid_shape))]
+        nodes, arrays, filters = _convolution(geometry, coef)
+    nodes += [(*node, {}) for node in _ACTIVATIONS[activation]]
+    reduce = _POOLINGS[check_option("pooling", pooling, tuple(_POOLINGS))]
+    nodes += [
+        (reduce, ["activations", "axes"], ["pooled"], {"keepdims": 0}),
+        ("MatMul", ["pooled", "output_weights"], ["values"], {}),
+        ("Add", ["values", "intercept"], ["y"], {}),
+    ]
+    arrays |= {
+        "filters": _single("coef_", filters),
+        "axes": np.array(axes, dtype=np.int64),
+        "output_weights": np.array(weights, dtype=np.float32),
+        "intercept": _single("intercept_", np.float64(estimator.intercept_)),
+    }
+    return shape, nodes, arrays
+
+
+def _convolution(geometry, coef):
+    """From flat samples to responses (n_samples, n_filters, *grid): nodes and constants."""
+    layout, sample_shape = geometry.layout, geometry.sample_shape
+    n_axes = len(layout.grid_shape)
+    n_channels = math.prod(sample_shape[n_axes:])
+    padded = [size + 2 * p for size, p in zip(sample_shape, geometry.padding, strict=True)]
+    steps = [math.prod(padded[axis + 1 :]) for axis in range(n_axes)]
+
+    def in_steps(strides):
+        return [stride // step for stride, step in zip(strides, steps, strict=False)]
+
+    convolution = {
+        "strides": in_steps(layout.grid_strides),
+        "dilations": in_steps(layout.window_strides),
+        "pads": [*geometry.padding[:n_axes], *geometry.padding[:n_axes]],
+    }
+    channels_first = {"perm": [0, n_axes + 1, *range(1, n_axes + 1)]}
+    nodes = [
+        ("Reshape", ["X", "sample_shape"], ["channels_last"], {}),
+        ("Transpose", ["channels_last"], ["images"], channels_first),
+        ("Conv", ["images", "filters"], ["responses"], convolution),
+    ]
+    sample_shape = np.array([-1, *sample_shape[:n_axes], n_channels], dtype=np.int64)
+    filters = coef.reshape(-1, *layout.window_shape[:n_axes], n_channels)
+    return nodes, {"sample_shape": sample_shape}, np.moveaxis(filters, -1, 1)
+
+
+def _single(name, numbers):
+    """Numbers as float32; ValueError where it cannot hold them."""
+    largest, limits = np.abs(numbers).max(), np.finfo(np.float32)
+    if largest > limits.max or 0 < largest < limits.tiny:
+        raise ValueError(
+            f"The fitted {name} is out of the range of float32, in which the graph "
+            "computes. Rescale X or y."
+        )
+    return np.array(numbers, dtype=np.float32, order="C")
