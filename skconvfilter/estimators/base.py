@@ -2,9 +2,11 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.data import check_samples
+from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.parallel import block_mapper
 
 
@@ -17,6 +19,7 @@ class PatchRegressor(RegressorMixin, BaseEstimator):
 
     _n_coef_axes: int
 
+    @in_blocks
     def predict(self, X):
         """Predict targets.
 
@@ -29,11 +32,29 @@ class PatchRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,), dtype of `X`
+            For a dask array `X` a dask array, which is lazy.
         """
         samples, geometry = self._samples(X)
         with block_mapper(self.n_jobs) as map_blocks:
             values = self._values(samples, geometry, map_blocks)
         return values.astype(samples.dtype)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination R^2 of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        score : float
+        """
+        predicted, y, sample_weight = load_columns(
+            predicted=self.predict(X), y=y, sample_weight=sample_weight
+        )
+        return r2_score(y, predicted, sample_weight=sample_weight)
 
     def _samples(self, X):
         """Flat samples and geometry of what a fitted estimator is to look at."""

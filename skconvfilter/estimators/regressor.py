@@ -6,6 +6,7 @@ from sklearn.utils.metaestimators import available_if
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds, fit_filter
+from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.outcome import fitted_attributes
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.report import (
@@ -15,19 +16,10 @@ from skconvfilter.estimators.report import (
 )
 from skconvfilter.estimators.settings import check_settings
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
-from skconvfilter.estimators.streaming import continue_stream
+from skconvfilter.estimators.streaming import can_stream, continue_stream
 from skconvfilter.estimators.theory import theory_attributes
 from skconvfilter.model.forward import model_values, response_map
 from skconvfilter.solvers.driver import Status
-
-
-def _streams(estimator):
-    if estimator.early_stopping:
-        raise AttributeError(
-            "early_stopping=True needs all the data at once: use fit, or partial_fit with "
-            "early_stopping=False."
-        )
-    return True
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
@@ -59,6 +51,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     * a window view ``(n_samples, *grid, *window)`` of images, as
       ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
       it, used without a copy.
+
+    Samples larger than memory: a dask array cut along samples only, to whose chunks the
+    work is sent, or a ``numpy.memmap``, which is read anew in every pass.
 
     Nothing needs to be scaled: the fit is equivariant to the scale of `X` and `y`.
 
@@ -328,7 +323,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
             warn_not_converged(outcome.result.status)
         return self
 
-    @available_if(_streams)
+    @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None):
         """Take in more samples of a stream.
 
@@ -356,7 +351,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
-            dataset = check_dataset(self, X, y, sample_weight, reset=first)
+            dataset = check_dataset(self, X, y, sample_weight, reset=first, in_memory=True)
             settings = check_settings(self, dataset.n_samples)
             if not first:
                 self._check_filter_length(dataset.geometry)
@@ -366,6 +361,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
             self._stream = stream
         return self
 
+    @in_blocks
     def feature_map(self, X):
         """Response of the filter at every position, ``max(w . Z_i, 0)``.
 

@@ -19,6 +19,16 @@ _USER_UNITS = Scaling(sample_exponent=0, target_shift=0.0, target_scale=1.0)
 _SMALLEST, _LARGEST = 1e-100, 1e100
 
 
+def can_stream(estimator):
+    """Whether `partial_fit` is there; AttributeError says why it is not."""
+    if estimator.early_stopping:
+        raise AttributeError(
+            "early_stopping=True needs all the data at once: use fit, or partial_fit with "
+            "early_stopping=False."
+        )
+    return True
+
+
 def continue_stream(estimator, dataset, settings, seeds):
     """Take in a block of samples.
 
