@@ -10,7 +10,7 @@ from skconvfilter.model.dask_blocks import DaskBlocks
 from skconvfilter.model.forward import row_blocks
 
 # Entries of a file that are read at a time for predictions.
-_MAX_ELEMENTS = 2**22
+_MAX_ELEMENTS = 2**20
 # What predictions need; the rest of a fitted estimator need not be sent.
 _NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
 
@@ -44,7 +44,8 @@ def check_chunks(X, *, sizes_known=True):
     TypeError, ValueError
         Naming the remedy.
     """
-    if not hasattr(X, "chunks"):
+    # A delayed object has any attribute, but delayed.
+    if not isinstance(getattr(X, "chunks", None), tuple):
         raise TypeError(
             "X is a dask collection, but no dask array: pass X.to_dask_array(lengths=True) "
             "if X is a dask DataFrame, or X.compute() if it fits into memory."
@@ -86,10 +87,9 @@ def load_columns(**arrays):
     """
     lazy = {name: array for name, array in arrays.items() if is_dask(array)}
     for name, array in lazy.items():
-        if array.ndim != 1:
-            raise ValueError(
-                f"{name} must be a 1d array, got a dask array of shape {array.shape}."
-            )
+        shape = getattr(array, "shape", None)
+        if not isinstance(shape, tuple) or len(shape) != 1:
+            raise ValueError(f"{name} must be a 1d array, got {array!r}.")
     if lazy:
         import dask
 

@@ -94,7 +94,7 @@ class BankObjective(SquaredError):
         )
 
     def _block(self, rows):
-        return block_patches(self.samples[rows], self.geometry)
+        return block_patches(np.asarray(self.samples[rows]), self.geometry)
 
     def _values(self, patches, W, signs):
         return self._pooled(patch_responses(patches, self._side_by_side(W)), signs)

@@ -120,7 +120,7 @@ class SampleBlocks:
         return self._like(blocks=blocks)
 
     def __array__(self, dtype=None, copy=None):
-        samples = np.concatenate(list(self.map(_itself, self.split())))
+        samples = np.concatenate(list(self.each(_itself, self.split())))
         return samples if dtype is None else samples.astype(dtype, copy=False)
 
     def split(self, *columns):
@@ -129,7 +129,7 @@ class SampleBlocks:
         Returns
         -------
         parts : list
-            What :meth:`map` and :meth:`reduce` take, where it will be needed.
+            What :meth:`each` and :meth:`reduce` take, where it will be needed.
         """
         starts = self._stops - [block.n_rows for block in self._blocks]
         return [
@@ -137,7 +137,7 @@ class SampleBlocks:
             for block, start, stop in zip(self._blocks, starts, self._stops, strict=True)
         ]
 
-    def map(self, function, parts, map_blocks=map):
+    def each(self, function, parts, map_blocks=map):
         """Yield ``function(samples, *columns)`` of every block, in order.
 
         Parameters
@@ -161,7 +161,7 @@ class SampleBlocks:
 
         ``merge`` takes results of consecutive blocks as an iterable, and returns another.
         """
-        return merge(self.map(function, parts, map_blocks))
+        return merge(self.each(function, parts, map_blocks))
 
     def _like(self, **changes):
         """One with another list of blocks or another reader."""

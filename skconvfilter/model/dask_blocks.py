@@ -39,7 +39,7 @@ class DaskBlocks(SampleBlocks):
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**62}):
             return dask.persist(*parts)
 
-    def map(self, function, parts, map_blocks=map):
+    def each(self, function, parts, map_blocks=map):
         """As in memory, but all at once."""
         return _computed(self._tasks(function, parts))
 

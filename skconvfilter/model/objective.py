@@ -74,7 +74,7 @@ class FilterObjective(SquaredError):
     def _block(self, rows):
         """Samples packed for the kernel: those of a slice are kept."""
         if not isinstance(rows, slice):
-            return pack(self.samples[rows], self.geometry)
+            return pack(np.asarray(self.samples[rows]), self.geometry)
         packed = self._packed.get(rows.start)
         if packed is None:
             packed = pack(self.samples[rows], self.geometry)

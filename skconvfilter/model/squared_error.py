@@ -162,7 +162,8 @@ class SquaredError:
         for it. With one it is a weighted covariance, which is a sum over pairs of samples,
         and the batch's pairs stand for it: a batch of one sample has none.
         """
-        moments = self._moments(rows, W, signs, order=1)
+        # Blocks are read in order; to the sum that does not matter.
+        moments = self._moments(np.sort(rows), W, signs, order=1)
         n_batch, n_samples = len(rows), self.n_samples
         total = self._total_weight
         if self.fit_intercept:
