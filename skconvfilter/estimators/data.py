@@ -10,7 +10,6 @@ from sklearn.utils.validation import validate_data
 
 from skconvfilter.estimators.out_of_core import (
     check_chunks,
-    is_dask,
     is_mapped,
     load_columns,
     sample_blocks,
@@ -21,6 +20,7 @@ from skconvfilter.model.geometry import (
     convolution_geometry,
     flatten_windows,
 )
+from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
 
 _DTYPES = (np.float64, np.float32)
 
@@ -138,25 +138,6 @@ def check_flat_samples(estimator, X, *, reset, elsewhere=False):
     return X, geometry
 
 
-def refuse_lazy_and_masked(array, name):
-    """Raise where NumPy would silently load, or unmask, an array."""
-    if is_dask(array):
-        raise TypeError(
-            f"{name} is a dask array, which would be loaded into memory whole. If it fits "
-            f"there, pass {name}.compute(), else one block after the other: "
-            f"{name}.blocks[i].compute()."
-        )
-    _refuse_masked(array, name)
-
-
-def _refuse_masked(array, name):
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array, whose mask would be ignored. "
-            f"Fill it, {name}.filled(value), or drop the masked samples."
-        )
-
-
 def check_targets(estimator, y):
     """Targets as a float64 vector.
 
@@ -170,7 +151,7 @@ def check_targets(estimator, y):
             f"This {type(estimator).__name__} estimator requires y to be passed, but the "
             "target y is None."
         )
-    _refuse_masked(y, "y")
+    refuse_masked(y, "y")
     if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
     y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
@@ -187,7 +168,7 @@ def check_weights(sample_weight, n_samples):
     """
     if sample_weight is None:
         return None
-    _refuse_masked(sample_weight, "sample_weight")
+    refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
     weights = check_array(

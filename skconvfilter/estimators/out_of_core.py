@@ -8,16 +8,12 @@ import numpy as np
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.dask_blocks import DaskBlocks
 from skconvfilter.model.forward import row_blocks
+from skconvfilter.model.samples import is_dask
 
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
 # What predictions need; the rest of a fitted estimator need not be sent.
 _NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
-
-
-def is_dask(array):
-    """Whether this is a dask collection, of any kind."""
-    return hasattr(array, "__dask_graph__")
 
 
 def is_mapped(X):

@@ -23,7 +23,8 @@ class FilterObjective(SquaredError):
     -----
     Samples are packed for the kernel, block by block when they are first used, and stay
     so: this takes as much memory as they do. Where samples overlap in memory, as windows
-    of a long series do, it could take far more, and blocks are packed at every use.
+    of a long series do, it could take far more, and blocks are packed at every use. So are
+    :class:`~skconvfilter.model.blocks.SampleBlocks`, which are not in memory.
     """
 
     def __init__(self, samples, geometry, targets, **options):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skconvfilter import ConvFilterBankRegressor
+from skconvfilter.diagnostics import smoothness
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -236,6 +237,8 @@ def test_what_needs_samples_in_memory_is_refused(problem, make_model):
         make_model(polish=False).fit(X, problem.y)
     with pytest.raises(TypeError, match=r"X\.blocks\[i\]\.compute\(\)"):
         make_model().partial_fit(X, problem.y)
+    with pytest.raises(TypeError, match="X is a dask array"):
+        smoothness(X, teacher=problem.teacher, kernel_size=3, input_shape=(8, 8))
     bank = ConvFilterBankRegressor(2, kernel_size=3, input_shape=(8, 8), solver="sgd")
     with pytest.raises(ValueError, match=r"mini-batches.*solver='gd'"):
         bank.fit(X, problem.y)

@@ -132,7 +132,7 @@ def test_predictions_are_made_by_the_workers(cluster):
 def test_search_on_a_cluster(cluster):
     add_workers(cluster, 2)
     X, y = make_block(0), make_targets(make_block(0))
-    search = GridSearchCV(make_model(), {"n_init": [2, 16]}, cv=2)
+    search = GridSearchCV(make_model(n_jobs=2), {"n_init": [2, 16]}, cv=2)
     expected = search.fit(X, y).cv_results_["mean_test_score"]
     with joblib.parallel_config("dask"):
         found = search.fit(X, y).cv_results_["mean_test_score"]
