@@ -23,6 +23,8 @@ def test_the_pages_with_code_are_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_the_code_of_a_page_runs(page):
+    if ">>> import dask" in page.read_text():
+        pytest.importorskip("dask.array", reason="the page is about dask arrays")
     failures, run = doctest.testfile(str(page), module_relative=False)
     assert run > 5
     assert failures == 0

@@ -54,6 +54,8 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     doubt : str or None
         What is to be said against the tensor start, or why there is none.
     """
+    if settings.solver == "sgd":
+        refuse_mini_batches(dataset, settings.batch_size, "solver='gd'")
     dataset = dataset.with_unit_weights()
     scaling = Scaling.of(
         dataset.samples,
@@ -89,8 +91,6 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     if settings.solver == "gauss-newton":
         solver = LevenbergMarquardt(recovery=_RECOVERY, patience=_PATIENCE)
     else:
-        if settings.solver == "sgd":
-            refuse_mini_batches(dataset, settings.batch_size, "solver='gd'")
         solver = _descent(objective, sample, starts, settings, seeds, scaling)
         sample = objective
     if callback is not None:

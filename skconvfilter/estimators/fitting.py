@@ -79,6 +79,8 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
     -------
     outcome : FitOutcome
     """
+    if settings.solver == "sgd" and not settings.polish:
+        refuse_mini_batches(dataset, settings.batch_size, "polish=True, solver='gd'")
     dataset = dataset.with_unit_weights()
     held_out = None
     if settings.early_stopping:
@@ -96,8 +98,6 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
         sample = subsample(objective, seeds.subsample)
         if sample.n_samples == objective.n_samples:
             objective = sample
-    elif settings.solver == "sgd":
-        refuse_mini_batches(dataset, settings.batch_size, "polish=True, solver='gd'")
     starts = draw_starts(sample, settings, seeds, scaling, previous)
     if callback is not None:
         callback = partial(callback, scaling=scaling, variance=1.0)
