@@ -175,7 +175,7 @@ for i, name in enumerate(IMAGE_STAGES):
     right.loglog(IMAGE_RATES, 10 ** mean[i], "osD"[i] + "-", color=f"C{i}", label=name)
     right.fill_between(IMAGE_RATES, *band, color=f"C{i}", alpha=0.2, linewidth=0)
 right.set_xticks(IMAGE_RATES, IMAGE_RATES)
-right.xaxis.minorticks_off()
+right.set_xticks([], minor=True)
 right.set_ylim(top=4 * right.get_ylim()[1])
 right.set(xlabel="learning rate (in stage two), over 1 / curvature", ylabel="relative loss")
 right.set_title(f"{'MNIST' if side == 28 else 'Digits'}, SGD, after {N_EPOCHS} epochs")
