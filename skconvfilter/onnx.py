@@ -63,8 +63,8 @@ def to_onnx(estimator):
 
     See Also
     --------
-    ConvReLUFilterRegressor : One filter.
-    ConvFilterBankRegressor : Several.
+    skconvfilter.ConvReLUFilterRegressor : One filter.
+    skconvfilter.ConvFilterBankRegressor : Several.
 
     Examples
     --------

@@ -109,8 +109,8 @@ axes[1].set_ylabel("")
 figure.savefig("plot_beyond_the_paper.png", dpi=120)
 
 # %%
-# The finding: descent leaves a small loss and, on MNIST, a filter far from the true one, for
-# every filter; the default fit leaves nothing.
+# The finding: descent leaves a small loss and, on MNIST, for every filter one that is far
+# from it; the default fit leaves nothing.
 
 assert np.median(losses[0]) < 1e-2
 assert side == 8 or angles[0].min() > 5

@@ -10,6 +10,7 @@ from skconvfilter.estimators.bank_settings import check_bank_settings
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds
+from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.report import warn_not_converged, warn_of_bank
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
@@ -46,8 +47,9 @@ class ConvFilterBankRegressor(PatchRegressor):
     until a start fits to rounding, three have found the same lowest loss, or `n_init` are
     used up.
 
-    `X` is of one of the forms that :class:`ConvReLUFilterRegressor` takes. Filters come in
-    no particular order.
+    `X` is of one of the forms that :class:`ConvReLUFilterRegressor` takes; of a dask array
+    and of a file the tensor method sees a subsample of 10,000. Filters come in no
+    particular order.
 
     Parameters
     ----------
@@ -287,6 +289,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         watch.end()
         return dataset, settings, outcome, doubt
 
+    @in_blocks
     def feature_map(self, X):
         """Activation of every filter at every position, ``phi(w_j . Z_i)``.
 

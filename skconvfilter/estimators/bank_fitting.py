@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from skconvfilter.estimators.out_of_core import refuse_mini_batches
 from skconvfilter.estimators.outcome import FitOutcome
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.estimators.starts import LONGEST_START
@@ -75,6 +76,8 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     )
     _check_targets(objective)
     sample = _subsample(objective, seeds.subsample)
+    if sample.n_samples == objective.n_samples:
+        objective = sample
     starts, doubt = _starts(objective, sample, settings, seeds, scaling, previous)
     rounding = _ROUNDING_UNITS * objective.precision * _magnitude(dataset, scaling)
     stopping = Stopping(
@@ -86,7 +89,9 @@ def fit_bank(dataset, settings, seeds, *, previous=None, map_blocks=map, callbac
     if settings.solver == "gauss-newton":
         solver = LevenbergMarquardt(recovery=_RECOVERY, patience=_PATIENCE)
     else:
-        solver = _descent(objective, starts, settings, seeds, scaling)
+        if settings.solver == "sgd":
+            refuse_mini_batches(dataset, settings.batch_size, "solver='gd'")
+        solver = _descent(objective, sample, starts, settings, seeds, scaling)
         sample = objective
     if callback is not None:
         callback = partial(callback, scaling=scaling, variance=_variance(objective))
@@ -122,7 +127,7 @@ def _magnitude(dataset, scaling):
 def _subsample(objective, rng):
     n_rows = max(_COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY * objective.n_parameters)
     if objective.n_samples <= n_rows:
-        return objective
+        return objective.in_memory()
     rows = rng.choice(objective.n_samples, n_rows, replace=False)
     return objective.subset(np.sort(rows))
 
@@ -149,7 +154,9 @@ def _starts(objective, sample, settings, seeds, scaling, previous):
     doubt = None
     if settings.init == "tensor":
         try:
-            start = _tensor_start(objective, settings, seeds.theory)
+            # The tensor method reads patches, often: elsewhere than here, of the sample.
+            source = objective if objective.is_in_memory else sample
+            start = _tensor_start(source, settings, seeds.theory)
             W[:, 0], signs[0] = start.W.T.ravel(), start.signs
             if start.doubt is not None:
                 doubt = f"gave a doubtful start: {start.doubt}"
@@ -202,7 +209,7 @@ def _fitting_signs(objective, filters, settings):
     return np.array(signs)
 
 
-def _descent(objective, starts, settings, seeds, scaling):
+def _descent(objective, sample, starts, settings, seeds, scaling):
     """Gradient descent on all samples, or on mini-batches."""
     rate = settings.learning_rate_init
     if rate == "auto":
@@ -216,6 +223,6 @@ def _descent(objective, starts, settings, seeds, scaling):
     streams = [np.random.default_rng(stream) for stream in streams]
 
     def redraw(restart):
-        return random_banks(objective, [streams[restart]], starts.signs[[restart]])[:, 0]
+        return random_banks(sample, [streams[restart]], starts.signs[[restart]])[:, 0]
 
     return SGD(Constant(rate), settings.batch_size, redraw, seeds.solver)

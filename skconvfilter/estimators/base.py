@@ -2,9 +2,11 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.data import check_samples
+from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.state import PersistentEstimator
 from skconvfilter.estimators.watching import CallbackSupportMixin
@@ -20,6 +22,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
     _n_coef_axes: int
     _signs: str
 
+    @in_blocks
     def predict(self, X):
         """Predict targets.
 
@@ -32,7 +35,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,), dtype of `X`
-            Predictions.
+            Predictions; for a dask array `X` a dask array, which is lazy.
 
         Raises
         ------
@@ -46,6 +49,33 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
         with block_mapper(self.n_jobs) as map_blocks:
             values = self._values(samples, geometry, map_blocks)
         return values.astype(samples.dtype)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination R^2 of the predictions.
+
+        Parameters
+        ----------
+        X : array of one of the forms that :meth:`fit` takes
+            Samples.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights.
+
+        Returns
+        -------
+        score : float
+            At most 1; 0 is what the weighted mean of `y` reaches.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As for :meth:`predict`, and for targets and weights that cannot be used.
+        """
+        predicted, y, sample_weight = load_columns(
+            predicted=self.predict(X), y=y, sample_weight=sample_weight
+        )
+        return r2_score(y, predicted, sample_weight=sample_weight)
 
     def _samples(self, X):
         """Flat samples and geometry of what a fitted estimator is to look at."""

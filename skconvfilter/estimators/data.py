@@ -8,11 +8,19 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
+from skconvfilter.estimators.out_of_core import (
+    check_chunks,
+    is_mapped,
+    load_columns,
+    sample_blocks,
+)
+from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.geometry import (
     PatchGeometry,
     convolution_geometry,
     flatten_windows,
 )
+from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
 
 _DTYPES = (np.float64, np.float32)
 
@@ -21,7 +29,7 @@ _DTYPES = (np.float64, np.float32)
 class Dataset:
     """Checked data of a fit."""
 
-    samples: np.ndarray  # (n_samples, n_features)
+    samples: np.ndarray | SampleBlocks  # (n_samples, n_features)
     geometry: PatchGeometry
     targets: np.ndarray  # (n_samples,)
     weights: np.ndarray | None  # (n_samples,), positive
@@ -49,15 +57,18 @@ class Dataset:
         return replace(self, weights=self.weights / self.weights.max())
 
 
-def check_dataset(estimator, X, y, sample_weight, *, reset):
+def check_dataset(estimator, X, y, sample_weight, *, reset, in_memory=False):
     """Samples, targets and weights of a fit; see the functions below.
+
+    Targets and weights are taken for small: they are loaded where they are dask arrays.
 
     Returns
     -------
     dataset : Dataset
         Without the samples of zero weight.
     """
-    samples, geometry = check_samples(estimator, X, reset=reset)
+    samples, geometry = check_samples(estimator, X, reset=reset, in_memory=in_memory)
+    y, sample_weight = load_columns(y=y, sample_weight=sample_weight)
     targets = check_targets(estimator, y)
     check_consistent_length(samples, targets)
     weights = check_weights(sample_weight, len(samples))
@@ -65,15 +76,18 @@ def check_dataset(estimator, X, y, sample_weight, *, reset):
     return dataset.without_zero_weights()
 
 
-def check_samples(estimator, X, *, reset):
+def check_samples(estimator, X, *, reset, in_memory=False):
     """Flat samples and their geometry, for the window parameters of `estimator`.
 
     Sets or checks ``n_features_in_``: the number of features of a 2-D `X`, the length of
     a patch where `X` holds patches (a 2-D row without a window is one patch).
 
+    Dask arrays and mapped files stay where they are, but with `in_memory`, which refuses
+    the former. Their entries are checked when they are first used.
+
     Returns
     -------
-    samples : ndarray of shape (n_samples, n_features), float64 or float32
+    samples : ndarray or SampleBlocks of shape (n_samples, n_features), float64 or float32
     geometry : PatchGeometry
 
     Raises
@@ -82,9 +96,12 @@ def check_samples(estimator, X, *, reset):
         For what cannot be samples, naming X and the shape that is expected.
     """
     X = _as_array_if_nested(X)
+    elsewhere = not in_memory and (is_dask(X) or is_mapped(X))
+    if elsewhere and is_dask(X):
+        check_chunks(X)
     n_axes = getattr(X, "ndim", 2)
     if n_axes <= 2 or estimator.kernel_size is not None:
-        return check_flat_samples(estimator, X, reset=reset)
+        return check_flat_samples(estimator, X, reset=reset, elsewhere=elsewhere)
     if n_axes == 4:
         raise ValueError(
             f"X of shape {X.shape} is ambiguous. Images: pass flat rows, "
@@ -92,12 +109,13 @@ def check_samples(estimator, X, *, reset):
             "ConvPatchExtractor before the regressor. Patches: pass them as "
             "(n_samples, n_patches, patch_dim)."
         )
-    return _check_patches(estimator, X, reset)
+    return _check_patches(estimator, X, reset, elsewhere)
 
 
-def check_flat_samples(estimator, X, *, reset):
-    """The same for 2-D `X` only."""
-    refuse_lazy_and_masked(X, "X")
+def check_flat_samples(estimator, X, *, reset, elsewhere=False):
+    """The same for 2-D `X` only, which may be elsewhere than in memory."""
+    if not elsewhere:
+        refuse_lazy_and_masked(X, "X")
     X = _as_array_if_nested(X)
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(
@@ -105,8 +123,10 @@ def check_flat_samples(estimator, X, *, reset):
             "flat sample. Pass X.reshape(len(X), -1), and input_shape."
         )
     with _quiet_sums():
-        X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
-    if X.strides[1] != X.itemsize:
+        X = validate_data(
+            estimator, X, reset=reset, dtype=_DTYPES, skip_check_array=elsewhere
+        )
+    if not elsewhere and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
     geometry = convolution_geometry(
         X.shape[1],
@@ -116,21 +136,9 @@ def check_flat_samples(estimator, X, *, reset):
         estimator.padding,
         estimator.dilation,
     )
+    if elsewhere:
+        X = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
     return X, geometry
-
-
-def refuse_lazy_and_masked(array, name):
-    """Raise where NumPy would silently load, or unmask, an array."""
-    if hasattr(array, "__dask_graph__"):
-        raise TypeError(
-            f"{name} is a dask array, which would be loaded into memory whole. "
-            f"If it fits there, pass {name}.compute()."
-        )
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array, whose mask would be ignored. "
-            f"Fill it, {name}.filled(value), or drop the masked samples."
-        )
 
 
 def check_targets(estimator, y):
@@ -146,7 +154,7 @@ def check_targets(estimator, y):
             f"This {type(estimator).__name__} estimator requires y to be passed, but the "
             "target y is None."
         )
-    refuse_lazy_and_masked(y, "y")
+    refuse_masked(y, "y")
     if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
     with _quiet_sums():
@@ -164,7 +172,7 @@ def check_weights(sample_weight, n_samples):
     """
     if sample_weight is None:
         return None
-    refuse_lazy_and_masked(sample_weight, "sample_weight")
+    refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
     weights = check_array(
@@ -214,8 +222,9 @@ def _without_gaps(samples, geometry):
     return np.where(shown, samples, samples.dtype.type(0))
 
 
-def _check_patches(estimator, X, reset):
-    refuse_lazy_and_masked(X, "X")
+def _check_patches(estimator, X, reset, elsewhere):
+    if not elsewhere:
+        refuse_lazy_and_masked(X, "X")
     if issparse(X):
         raise TypeError("Sparse data of more than two axes are not supported: X.toarray().")
     if min(X.shape) == 0:
@@ -223,10 +232,15 @@ def _check_patches(estimator, X, reset):
             f"X has shape {X.shape}: at least one sample, one patch and a patch_dim of "
             "one are needed."
         )
-    samples, geometry = flatten_windows(np.asarray(X))
-    samples = _without_gaps(samples, geometry)
-    with _quiet_sums():
-        samples = check_array(samples, dtype=_DTYPES, input_name="X")
+    if elsewhere:
+        # Blocks are flattened where they are, into rows without gaps.
+        geometry = flatten_windows(np.empty((1, *X.shape[1:])))[1]
+        samples = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
+    else:
+        samples, geometry = flatten_windows(np.asarray(X))
+        samples = _without_gaps(samples, geometry)
+        with _quiet_sums():
+            samples = check_array(samples, dtype=_DTYPES, input_name="X")
     patch_dim = geometry.layout.patch_dim
     if reset:
         estimator.n_features_in_ = patch_dim

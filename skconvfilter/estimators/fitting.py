@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
+from skconvfilter.estimators.out_of_core import refuse_mini_batches
 from skconvfilter.estimators.outcome import FitOutcome
 from skconvfilter.estimators.scaling import Scaling
 from skconvfilter.estimators.starts import draw_starts, make_redraw
@@ -90,7 +91,13 @@ def fit_filter(dataset, settings, seeds, *, previous=None, map_blocks=map, callb
     if held_out is not None:
         validation = make_objective(held_out, settings, scaling, map_blocks)
     # What starts and rates are derived from need not be more than phase one will see.
-    sample = subsample(objective, seeds.subsample) if settings.polish else objective
+    sample = objective
+    if settings.polish:
+        sample = subsample(objective, seeds.subsample)
+        if sample.n_samples == objective.n_samples:
+            objective = sample
+    elif settings.solver == "sgd":
+        refuse_mini_batches(dataset, settings.batch_size, "polish=True, solver='gd'")
     starts = draw_starts(sample, settings, seeds, scaling, previous)
     if callback is not None:
         callback = partial(callback, scaling=scaling, variance=1.0)

@@ -8,12 +8,13 @@ from sklearn.utils.metaestimators import available_if
 from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import check_dataset
 from skconvfilter.estimators.fitting import Seeds, fit_filter
+from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.outcome import fitted_attributes, found_filter
 from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.estimators.report import warn_not_converged, warn_without_theory
 from skconvfilter.estimators.settings import check_settings
 from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
-from skconvfilter.estimators.streaming import continue_stream, streams
+from skconvfilter.estimators.streaming import can_stream, continue_stream
 from skconvfilter.estimators.theory import theory_attributes
 from skconvfilter.estimators.watching import Watch, with_callbacks
 from skconvfilter.model.forward import model_values, response_map
@@ -40,7 +41,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     gradient descent stalls at a small loss. Nothing needs to be scaled: the fit is
     equivariant to the scale of `X` and `y`.
 
-    `X` is one of
+    `X`, which may be larger than memory, a ``numpy.memmap`` or a dask array that is cut
+    along samples only, is one of
 
     * 2-D, ``kernel_size=None``: each row is one patch (a single neuron);
     * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
@@ -120,8 +122,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        Whether to print a line for every iteration: its phase, its number, the restarts
-        that ran, what the best one so far leaves of the variance of `y`, and the time.
+        Whether to print a line of a table for every iteration.
 
     Attributes
     ----------
@@ -323,7 +324,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         watch.end()
         return settings, outcome
 
-    @available_if(streams)
+    @available_if(can_stream)
     def partial_fit(self, X, y, sample_weight=None):
         """Take in more samples of a stream.
 
@@ -352,7 +353,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
-            dataset = check_dataset(self, X, y, sample_weight, reset=first)
+            dataset = check_dataset(self, X, y, sample_weight, reset=first, in_memory=True)
             settings = check_settings(self, dataset.n_samples)
             if not first:
                 self._check_learnt(dataset.geometry)
@@ -362,6 +363,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
             self._stream = stream
         return self
 
+    @in_blocks
     def feature_map(self, X):
         """Response of the filter at every position, ``max(w . Z_i, 0)``.
 

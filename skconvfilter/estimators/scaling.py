@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skconvfilter.model.blocks import scaled
+
 # Beyond these exponents squares, or the filters that answer them, leave the range of the
 # dtype. Only then are the samples copied; a power of two keeps their digits.
 _SAFE_EXPONENT = {np.dtype(np.float64): 160, np.dtype(np.float32): 40}
@@ -48,7 +50,7 @@ class Scaling(NamedTuple):
         """Samples in the units of the fit; the same array where it may be."""
         if self.sample_exponent == 0:
             return samples
-        return np.ldexp(samples, -self.sample_exponent)
+        return scaled(samples, -self.sample_exponent)
 
     def targets(self, targets):
         """Targets in the units of the fit."""

@@ -19,8 +19,8 @@ _USER_UNITS = Scaling(sample_exponent=0, target_shift=0.0, target_scale=1.0)
 _SMALLEST, _LARGEST = 1e-100, 1e100
 
 
-def streams(estimator):
-    """True, or an AttributeError that says why an estimator has no `partial_fit`."""
+def can_stream(estimator):
+    """Whether `partial_fit` is there; AttributeError says why it is not."""
     if estimator.early_stopping:
         raise AttributeError(
             "early_stopping=True needs all the data at once: use fit, or partial_fit with "

@@ -107,7 +107,7 @@ def _subsample(samples, geometry, w, rng):
         _SAMPLES_PER_ENTRY * patch_dim,
         min(_PATCHES_PER_ENTRY * patch_dim // n_patches, _MAX_ELEMENTS // patch_dim),
     )
-    rows = rng.permutation(len(samples))[:n_samples]
+    rows = np.sort(rng.permutation(len(samples))[:n_samples])
     if len(rows) < max(2, _LEAST_PER_ENTRY * patch_dim) or not w.any():
         return None
     samples = np.ascontiguousarray(samples[rows], dtype=np.float64)

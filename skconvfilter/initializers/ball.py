@@ -73,15 +73,11 @@ def estimate_teacher_norm(objective, directions):
     norm : float
         0.0 where no direction's values vary.
     """
-    values = objective.predict(directions, np.ones(directions.shape[1]))
-    columns = np.column_stack([values, objective.targets])
-    weights = objective.sample_weight
-    rounding = ROUNDING_UNITS * objective.precision * np.abs(values).max()
-    if objective.fit_intercept:
-        columns = columns - np.average(columns, axis=0, weights=weights)
-    *powers, target_power = np.average(columns**2, axis=0, weights=weights)
+    signs = np.ones(directions.shape[1])
+    powers, _, target_power, mean_squares = objective.products(directions, signs)
     power = np.median(powers)
-    return float(np.sqrt(target_power / power)) if power > rounding**2 else 0.0
+    rounding = (ROUNDING_UNITS * objective.precision) ** 2 * mean_squares.max()
+    return float(np.sqrt(target_power / power)) if power > rounding else 0.0
 
 
 def _live_directions(objective, generators, signs, turn_to_fit):

@@ -1,5 +1,7 @@
 """The objective of a bank of filters, on matrix products."""
 
+from functools import partial
+
 import numpy as np
 
 from skconvfilter.model.bank import (
@@ -47,19 +49,6 @@ class BankObjective(SquaredError):
         """Number of entries of all filters."""
         return self.n_filters * self.patch_dim
 
-    def subset(self, rows):
-        """The objective on some of the rows."""
-        targets, options = self.options_of(rows)
-        return BankObjective(
-            self.samples[rows],
-            self.geometry,
-            targets,
-            n_filters=self.n_filters,
-            activation=self.activation,
-            pooling=self.pooling,
-            **options,
-        )
-
     def values_of_filters(self, filters):
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
         W = filters.T
@@ -92,8 +81,20 @@ class BankObjective(SquaredError):
         mean = np.average(np.concatenate(squares), axis=0, weights=self.sample_weight)
         return mean.reshape(W.shape[1], self.n_filters).mean(axis=1)
 
+    @property
+    def _like(self):
+        return partial(
+            BankObjective,
+            geometry=self.geometry,
+            n_filters=self.n_filters,
+            activation=self.activation,
+            pooling=self.pooling,
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+        )
+
     def _block(self, rows):
-        return block_patches(self.samples[rows], self.geometry)
+        return block_patches(np.asarray(self.samples[rows]), self.geometry)
 
     def _values(self, patches, W, signs):
         return self._pooled(patch_responses(patches, self._side_by_side(W)), signs)

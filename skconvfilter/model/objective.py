@@ -1,10 +1,12 @@
 """The objective of one filter, on the kernels."""
 
+from functools import partial
+
 import numpy as np
 
 from skconvfilter.kernels.dispatch import kernel
-from skconvfilter.model.forward import joined, pack, row_blocks
-from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.model.forward import pack, row_blocks
+from skconvfilter.model.squared_error import Moments, SquaredError
 
 
 class FilterObjective(SquaredError):
@@ -21,14 +23,17 @@ class FilterObjective(SquaredError):
     -----
     Samples are packed for the kernel, block by block when they are first used, and stay
     so: this takes as much memory as they do. Where samples overlap in memory, as windows
-    of a long series do, it could take far more, and blocks are packed at every use.
+    of a long series do, it could take far more, and blocks are packed at every use. So are
+    :class:`~skconvfilter.model.blocks.SampleBlocks`, which are not in memory.
     """
 
     def __init__(self, samples, geometry, targets, **options):
         blocks = row_blocks(len(samples), geometry.layout.patch_dim)
         super().__init__(samples, geometry, targets, blocks, **options)
-        row_bytes = samples.shape[1] * samples.itemsize
-        self._keeps_packed = abs(samples.strides[0]) >= row_bytes
+        # Asked of memory only: blocks from elsewhere are objectives of their own.
+        row_bytes = samples.shape[1] * samples.dtype.itemsize
+        in_memory = isinstance(samples, np.ndarray)
+        self._keeps_packed = in_memory and abs(samples.strides[0]) >= row_bytes
         self._packed = {}
 
     @property
@@ -41,32 +46,36 @@ class FilterObjective(SquaredError):
         """The same: a filter is all that is learned."""
         return self.patch_dim
 
-    def subset(self, rows):
-        """The objective on some of the rows."""
-        targets, options = self.options_of(rows)
-        return FilterObjective(self.samples[rows], self.geometry, targets, **options)
-
-    def mean_patches(self):
-        """Mean patch of every sample, shape (n_samples, p), float64."""
-
-        def block_means(rows):
-            return kernel.mean_patches(self._block(rows), self.geometry.layout)
-
-        return joined(self.map_blocks(block_means, self._blocks))
+    def mean_patch_moments(self):
+        """Weighted mean (p,) of the samples' mean patches, and their covariance (p, p)."""
+        moments = self._total(FilterObjective._mean_patch_moments)
+        return moments.mean[0], moments.scatter[0] / moments.weight
 
     def curvature_bounds(self):
         """That of a filter active on every patch."""
-        mean_patches = self.mean_patches()
-        weights = self.sample_weight / self.sample_weight.sum()
-        if self.fit_intercept:
-            mean_patches = mean_patches - weights @ mean_patches
-        all_active = mean_patches.T @ (mean_patches * weights[:, np.newaxis])
+        mean, all_active = self.mean_patch_moments()
+        if not self.fit_intercept:
+            all_active = all_active + np.outer(mean, mean)
         return [all_active + self.alpha * np.eye(self.patch_dim)]
+
+    @property
+    def _like(self):
+        return partial(
+            FilterObjective,
+            geometry=self.geometry,
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+        )
+
+    def _mean_patch_moments(self, rows):
+        means = kernel.mean_patches(self._block(rows), self.geometry.layout)
+        columns = means[np.newaxis].astype(np.float64)
+        return Moments.of(columns, self.sample_weight[rows], np.zeros(1), full=True)
 
     def _block(self, rows):
         """Samples packed for the kernel: those of a slice are kept."""
         if not isinstance(rows, slice):
-            return pack(self.samples[rows], self.geometry)
+            return pack(np.asarray(self.samples[rows]), self.geometry)
         packed = self._packed.get(rows.start)
         if packed is None:
             packed = pack(self.samples[rows], self.geometry)

@@ -6,14 +6,41 @@ from sklearn.utils import check_array
 from skconvfilter.model.geometry import convolution_geometry, flatten_windows
 
 
+def is_dask(array):
+    """Whether this is a dask collection, of any kind."""
+    return hasattr(array, "__dask_graph__")
+
+
+def refuse_lazy_and_masked(array, name):
+    """Raise where NumPy would silently load, or unmask, an array."""
+    if is_dask(array):
+        raise TypeError(
+            f"{name} is a dask array, which would be loaded into memory whole. If it fits "
+            f"there, pass {name}.compute(), else one block after the other: "
+            f"{name}.blocks[i].compute()."
+        )
+    refuse_masked(array, name)
+
+
+def refuse_masked(array, name):
+    """Raise where NumPy would silently unmask an array."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be ignored. "
+            f"Fill it, {name}.filled(value), or drop the masked samples."
+        )
+
+
 def check_any_samples(X):
     """The array of samples: flat ones, patches, or a window view.
 
     Raises
     ------
-    ValueError
-        For fewer than two axes, empty ones and numbers that are not finite.
+    TypeError, ValueError
+        For dask and masked arrays, fewer than two axes, empty ones and numbers that are not
+        finite.
     """
+    refuse_lazy_and_masked(X, "X")
     X = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
     if X.ndim < 2 or not X.size:
         raise ValueError(f"X must have at least two axes, none empty, got {X.shape}.")

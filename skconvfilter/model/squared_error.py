@@ -1,9 +1,11 @@
 """The squared error of a model at many parameter vectors at once; it knows no solvers."""
 
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
 
+from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import joined
 
 # Values that differ by less than this many rounding units do not vary.
@@ -52,10 +54,15 @@ class SquaredError:
     rows are merged in a fixed order by the parallel-variance formula, which keeps full
     precision where errors vanish.
 
+    So all that is summed over all samples is moments, and samples may be anywhere: the
+    objective on :class:`~skconvfilter.model.blocks.SampleBlocks` merges the moments of
+    objectives on the blocks, each made for one use where the block is.
+
     Parameter vectors are the columns of `W` (n_parameters, R). `signs` holds the output
     signs of each of the R models, along its first axis. Subclasses define ``n_parameters``,
-    ``subset(rows)`` and
 
+    * ``_like``: a callable ``_like(samples, targets=..., **options)`` that makes the same
+      objective on other data; it is sent to where they are;
     * ``_block(rows)``: what the two below take for a slice or an array of rows;
     * ``_values(block, W, signs)``: values of the models, (R, n_block), float64;
     * ``_columns(block, targets, W, signs)``: derivatives of the values by the parameters
@@ -63,8 +70,8 @@ class SquaredError:
 
     Parameters
     ----------
-    samples : ndarray of shape (n_samples, n_features), float32 or float64
-        Flat samples.
+    samples : ndarray or SampleBlocks of shape (n_samples, n_features)
+        Flat samples, float32 or float64.
     geometry : PatchGeometry
         How they are cut into patches.
     targets : ndarray of shape (n_samples,), float64
@@ -96,9 +103,12 @@ class SquaredError:
         self.samples = samples
         self.geometry = geometry
         self.targets = targets
-        self.sample_weight = (
-            np.ones(len(samples)) if sample_weight is None else sample_weight
-        )
+        # All ones need not be sent to where the samples are.
+        in_blocks = isinstance(samples, SampleBlocks)
+        self._parts = samples.split(targets, sample_weight) if in_blocks else None
+        if sample_weight is None:
+            sample_weight = np.ones(len(samples))
+        self.sample_weight = sample_weight
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.map_blocks = map_blocks
@@ -111,18 +121,27 @@ class SquaredError:
         return len(self.samples)
 
     @property
+    def is_in_memory(self):
+        """Whether the samples are an array here, and not in blocks elsewhere."""
+        return self._parts is None
+
+    @property
     def precision(self):
         """Rounding unit of the data."""
         return float(np.finfo(self.samples.dtype).eps)
 
-    def options_of(self, rows):
-        """Targets, and options of the constructor, of an objective on some of the rows."""
-        return self.targets[rows], {
-            "sample_weight": self.sample_weight[rows],
-            "alpha": self.alpha,
-            "fit_intercept": self.fit_intercept,
-            "map_blocks": self.map_blocks,
-        }
+    def subset(self, rows):
+        """The objective on some of the rows, in increasing order; it has them in memory."""
+        return self._like(
+            np.asarray(self.samples[rows]),
+            targets=self.targets[rows],
+            sample_weight=self.sample_weight[rows],
+            map_blocks=self.map_blocks,
+        )
+
+    def in_memory(self):
+        """The objective with all its samples in memory: itself, where they are."""
+        return self if self.is_in_memory else self.subset(slice(None))
 
     def value(self, W, signs):
         """Loss and intercept at filters `W` (p, R) with output signs (R,)."""
@@ -143,7 +162,8 @@ class SquaredError:
         for it. With one it is a weighted covariance, which is a sum over pairs of samples,
         and the batch's pairs stand for it: a batch of one sample has none.
         """
-        moments = self._moments(rows, W, signs, order=1)
+        # Blocks are read in order; to the sum that does not matter.
+        moments = self._moments(np.sort(rows), W, signs, order=1)
         n_batch, n_samples = len(rows), self.n_samples
         total = self._total_weight
         if self.fit_intercept:
@@ -158,20 +178,39 @@ class SquaredError:
 
     def validation_loss(self, W, signs, intercept):
         """Half the weighted mean squared error with the intercepts given."""
-        errors = self.predict(W, signs) + intercept - self.targets[:, np.newaxis]
-        return 0.5 * np.average(errors**2, axis=0, weights=self.sample_weight)
+        moments = self._total(SquaredError._moments, W, signs, 0)
+        scatter = moments.scatter[:, -1, -1] / moments.weight
+        return 0.5 * (scatter + (moments.mean[:, -1] + intercept) ** 2)
 
     def curvature_bounds(self):
         """Curvature matrices to reckon with wherever the parameters are: none."""
         return []
 
     def predict(self, W, signs):
-        """Model values without intercept, shape (n_samples, R), float64."""
+        """Model values without intercept, (n_samples, R), float64; samples in memory."""
 
         def block_values(rows):
             return self._values(self._block(rows), W, signs)
 
         return joined(self.map_blocks(block_values, self._blocks))
+
+    def products(self, W, signs):
+        """Weighted mean products of models' values v and the targets y.
+
+        Returns
+        -------
+        power, product : ndarray of shape (R,)
+            Means of ``v**2`` and ``v y``, about the means where there is an intercept.
+        target_power : float
+            The same of ``y**2``.
+        mean_square : ndarray of shape (R,)
+            Means of ``v**2`` about 0.
+        """
+        moments = self._total(SquaredError._value_moments, W, signs)
+        centred = moments.scatter / moments.weight
+        about_zero = centred + _outer(moments.mean, 2)
+        means = centred if self.fit_intercept else about_zero
+        return means[:, 0, 0], means[:, 0, 1], float(means[0, 1, 1]), about_zero[:, 0, 0]
 
     def best_scale(self, W, signs):
         """Factors c (R,) with which the values of the filters fit the targets best.
@@ -179,26 +218,27 @@ class SquaredError:
         Least squares on the one number: c = <f, y> / <f, f>, about the means where there
         is an intercept. 0 where the values do not vary.
         """
-        values = self.predict(W, signs)
-        targets, weights = self.targets[:, np.newaxis], self.sample_weight
-        rounding = weights @ values**2 * (ROUNDING_UNITS * self.precision) ** 2
-        if self.fit_intercept:
-            values = values - np.average(values, axis=0, weights=weights)
-        power = weights @ values**2
+        power, product, _, mean_square = self.products(W, signs)
+        rounding = mean_square * (ROUNDING_UNITS * self.precision) ** 2
         scale = np.zeros(len(power))
-        np.divide(weights @ (values * targets), power, out=scale, where=power > rounding)
+        np.divide(product, power, out=scale, where=power > rounding)
         return scale
 
     def _evaluate(self, W, signs, order):
-        def block_moments(rows):
+        return self._finish(self._total(SquaredError._moments, W, signs, order), W, order)
+
+    def _total(self, moments_of, *arguments):
+        """Moments of all samples: ``moments_of(self, rows, *arguments)``, merged."""
+        if not self.is_in_memory:
+            of_part = partial(_moments_of_part, self._like, moments_of, arguments)
+            return self.samples.reduce(of_part, _merged, self._parts, self.map_blocks)
+
+        def of_block(rows):
             # Diverging filters overflow; here, because threads have a state of their own.
             with np.errstate(over="ignore", invalid="ignore"):
-                return self._moments(rows, W, signs, order)
+                return moments_of(self, rows, *arguments)
 
-        total, *rest = self.map_blocks(block_moments, self._blocks)
-        for moments in rest:
-            total = total.merge(moments)
-        return self._finish(total, W, order)
+        return _merged(self.map_blocks(of_block, self._blocks))
 
     def _moments(self, rows, W, signs, order):
         """Moments of some samples, of as many models at a time as stay in cache."""
@@ -214,8 +254,16 @@ class SquaredError:
                 columns, peak = self._errors(block, targets, *here)
             else:
                 columns, peak = self._columns(block, targets, *here)
-            parts.append(_Moments.of(columns, weights, peak, full=order == 2))
-        return parts[0] if len(parts) == 1 else _Moments.join(parts)
+            parts.append(Moments.of(columns, weights, peak, full=order == 2))
+        return parts[0] if len(parts) == 1 else Moments.join(parts)
+
+    def _value_moments(self, rows, W, signs):
+        """Moments of the values and, last, the targets."""
+        columns = np.empty((len(signs), 2, len(self.targets[rows])))
+        columns[:, 0] = self._values(self._block(rows), W, signs)
+        columns[:, 1] = self.targets[rows]
+        peak = np.abs(columns[:, 0]).max(axis=1)
+        return Moments.of(columns, self.sample_weight[rows], peak, full=True)
 
     def _errors(self, block, targets, W, signs):
         values = self._values(block, W, signs)
@@ -235,7 +283,18 @@ class SquaredError:
         return Evaluation(loss, intercept, moments.peak, gradient, gauss_newton)
 
 
-class _Moments(NamedTuple):
+def _moments_of_part(like, moments_of, arguments, samples, targets, weights):
+    """Moments of one block of samples, wherever that is."""
+    objective = like(samples, targets=targets, sample_weight=weights)
+    return objective._total(moments_of, *arguments)
+
+
+def _merged(parts):
+    with np.errstate(over="ignore", invalid="ignore"):
+        return reduce(Moments.merge, parts)
+
+
+class Moments(NamedTuple):
     """Weighted mean and scatter about it, for R filters and q columns, errors last.
 
     The scatter is against the last m columns only: all, or just the errors.
@@ -271,7 +330,7 @@ class _Moments(NamedTuple):
         between = (self.weight * other.weight / weight) * _outer(
             step, self.scatter.shape[2]
         )
-        return _Moments(
+        return Moments(
             weight,
             np.maximum(self.peak, other.peak),
             self.mean + (other.weight / weight) * step,

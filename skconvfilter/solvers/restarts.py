@@ -43,10 +43,10 @@ def descend(objective, starts, solver, stopping, *, validation=None, callback=No
 
 
 def subsample(objective, rng):
-    """The objective on as many random samples as the exploration of starts needs."""
+    """The objective, in memory, on as many samples as the exploration of starts needs."""
     n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
     if objective.n_samples <= n_rows:
-        return objective
+        return objective.in_memory()
     rows = rng.choice(objective.n_samples, n_rows, replace=False)
     return objective.subset(np.sort(rows))
 
@@ -118,6 +118,5 @@ def _n_explored(objective):
 
 def _mean_patch_axis(objective):
     """Direction that the mean patches of the samples share most."""
-    mean_patches = objective.mean_patches()
-    weighted = mean_patches * objective.sample_weight[:, np.newaxis]
-    return np.linalg.eigh(mean_patches.T @ weighted)[1][:, -1]
+    mean, covariance = objective.mean_patch_moments()
+    return np.linalg.eigh(covariance + np.outer(mean, mean))[1][:, -1]

@@ -96,7 +96,7 @@ def test_samples_must_be_finite_reals(value, message, model_and_X, problem):
     ("change", "error", "message"),
     [
         (masked, TypeError, r"X is a masked array.*X\.filled\(value\)"),
-        (lambda X: Lazy(X.shape), TypeError, r"X is a dask array.*X\.compute\(\)"),
+        (lambda X: Lazy(X.shape), TypeError, r"X is a dask .*X\.compute\(\)"),
         (lambda X: X[:0], ValueError, "sample"),
         (lambda X: X[:20], ValueError, "inconsistent numbers of samples.*20, 40"),
         (lambda X: np.full(X.shape, "pixel"), ValueError, "string"),
@@ -225,7 +225,6 @@ def test_rows_of_another_length_are_refused(problem, make_model, extractor):
         (lambda y: [[v] * (1 + i % 2) for i, v in enumerate(y)], ValueError, "inhomogen"),
         (masked, TypeError, r"y is a masked array.*y\.filled\(value\)"),
         (as_matrix, TypeError, "np.matrix is not supported"),
-        (lambda y: Lazy(y.shape), TypeError, r"y is a dask array.*y\.compute\(\)"),
         (lambda y: sp.csr_array(y[:, np.newaxis]), TypeError, "[Ss]parse"),
     ],
     ids=[
@@ -245,7 +244,6 @@ def test_rows_of_another_length_are_refused(problem, make_model, extractor):
         "ragged",
         "masked",
         "matrix",
-        "lazy",
         "sparse",
     ],
 )
@@ -286,7 +284,6 @@ def test_targets_in_a_column_are_taken_with_a_warning(problem, make_model):
         (lambda w: w[:39], ValueError, r"sample_weight has shape \(39,\).*\(40,\)"),
         (masked, TypeError, "sample_weight is a masked array"),
         (as_matrix, TypeError, "np.matrix is not supported"),
-        (lambda w: Lazy(w.shape), TypeError, "sample_weight is a dask array"),
     ],
     ids=[
         "zero",
@@ -301,7 +298,6 @@ def test_targets_in_a_column_are_taken_with_a_warning(problem, make_model):
         "too few",
         "masked",
         "matrix",
-        "lazy",
     ],
 )
 def test_weights_are_refused(method, change, error, message, problem, make_model):

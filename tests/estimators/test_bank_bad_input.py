@@ -292,7 +292,7 @@ def test_values_of_numpy_are_accepted(params, teach, make_bank):
         (lambda X: with_entry(X, 1j), ValueError, "Complex data"),
         (lambda X: np.full(X.shape, "pixel"), ValueError, "string"),
         (masked, TypeError, r"X is a masked array.*X\.filled\(value\)"),
-        (lambda X: Lazy(X.shape), TypeError, r"X is a dask array.*X\.compute\(\)"),
+        (lambda X: Lazy(X.shape), TypeError, r"X is a dask .*X\.compute\(\)"),
         (sparse, TypeError, "toarray"),
         (lambda X: X[:0], ValueError, "sample"),
         (lambda X: X[:, :0], ValueError, r"0 feature|at least one .* patch"),
@@ -338,7 +338,6 @@ def test_samples_are_refused(form, change, error, message, data, make_bank):
         (lambda y: y[:20], ValueError, "inconsistent numbers of samples.*200, 20"),
         (lambda y: np.column_stack([y, y]), ValueError, r"1d array.*\(200, 2\)"),
         (masked, TypeError, r"y is a masked array.*y\.filled\(value\)"),
-        (lambda y: Lazy(y.shape), TypeError, r"y is a dask array.*y\.compute\(\)"),
         (lambda y: sp.csr_array(y[:, np.newaxis]), TypeError, "[Ss]parse"),
     ],
     ids=[
@@ -350,7 +349,6 @@ def test_samples_are_refused(form, change, error, message, data, make_bank):
         "too few",
         "two columns",
         "masked",
-        "lazy",
         "sparse",
     ],
 )
@@ -370,9 +368,8 @@ def test_targets_are_refused(change, error, message, data, make_bank):
         (lambda w: w[:, np.newaxis], ValueError, r"sample_weight.*\(200, 1\).*\(200,\)"),
         (lambda w: w[:9], ValueError, r"sample_weight has shape \(9,\).*\(200,\)"),
         (masked, TypeError, "sample_weight is a masked array"),
-        (lambda w: Lazy(w.shape), TypeError, "sample_weight is a dask array"),
     ],
-    ids=["zero", "negative", "NaN", "infinity", "column", "too few", "masked", "lazy"],
+    ids=["zero", "negative", "NaN", "infinity", "column", "too few", "masked"],
 )
 def test_weights_are_refused(change, error, message, data, make_bank):
     X, y = data

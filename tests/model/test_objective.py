@@ -135,7 +135,11 @@ def test_blocks_are_invisible(monkeypatch, block, fit_intercept, dtype):
             objective.value(*arguments),
             objective.gradient(*arguments),
             objective.gauss_newton(*arguments),
-        ], [objective.mean_patches(), objective.predict(*arguments)]
+        ], [
+            *objective.mean_patch_moments(),
+            objective.predict(*arguments),
+            objective.best_scale(*arguments),
+        ]
 
     evaluations, arrays = everything()
     for name, size in block.items():
@@ -246,10 +250,13 @@ def test_predictions_and_mean_patches_are_those_of_the_loops(problem):
     values = problem.objective.predict(problem.W, problem.signs)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, problem.fits, rtol=atol, atol=atol)
-    means = problem.objective.mean_patches()
-    assert means.dtype == np.float64
-    expected = np.mean(problem.patches, axis=1, dtype=float)
-    np.testing.assert_allclose(means, expected, rtol=atol, atol=atol)
+    mean, covariance = problem.objective.mean_patch_moments()
+    means = np.mean(problem.patches, axis=1, dtype=float)
+    weights = problem.all_weights / problem.all_weights.sum()
+    np.testing.assert_allclose(mean, weights @ means, rtol=atol, atol=atol)
+    centred = means - weights @ means
+    expected = centred.T @ (centred * weights[:, np.newaxis])
+    np.testing.assert_allclose(covariance, expected, rtol=atol, atol=10 * atol)
 
 
 @given(problem=problems())

@@ -1,0 +1,153 @@
+"""Samples that are not in memory: dask arrays, and arrays that are mapped to files."""
+
+from copy import copy
+from functools import partial, wraps
+
+import numpy as np
+
+from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.dask_blocks import DaskBlocks
+from skconvfilter.model.forward import row_blocks
+from skconvfilter.model.samples import is_dask
+
+# Entries of a file that are read at a time for predictions.
+_MAX_ELEMENTS = 2**20
+# What predictions need; the rest of a fitted estimator need not be sent.
+_NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
+
+
+def is_mapped(X):
+    """Whether these are numbers in a file, which are never copied whole."""
+    return isinstance(X, np.memmap) and X.ndim > 1 and X.size and X.dtype.kind in "fiub"
+
+
+def sample_blocks(X, dtypes, patch_dim):
+    """The samples of a fit behind a dask array or a mapped one.
+
+    They are read in the dtype of `X` if that is among `dtypes`, else in the first.
+    """
+    dtype = np.dtype(X.dtype if X.dtype in dtypes else dtypes[0])
+    if is_dask(X):
+        return DaskBlocks.of_array(X, dtype)
+    return SampleBlocks.of_file(X, dtype, row_blocks(len(X), patch_dim))
+
+
+def check_chunks(X, *, sizes_known=True):
+    """Refuse what is no dask array of samples, each in one chunk.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the remedy.
+    """
+    # A delayed object has any attribute, but delayed.
+    if not isinstance(getattr(X, "chunks", None), tuple):
+        raise TypeError(
+            "X is a dask collection, but no dask array: pass X.to_dask_array(lengths=True) "
+            "if X is a dask DataFrame, or X.compute() if it fits into memory."
+        )
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"X must hold real numbers, got a dask array of dtype {X.dtype}.")
+    if X.ndim < 2:
+        raise ValueError(f"Expected 2D array, got a dask array X of shape {X.shape}.")
+    if np.isnan(X.shape[1:]).any() or (sizes_known and np.isnan(X.shape[0])):
+        raise ValueError(
+            "The chunks of the dask array X have unknown sizes: call "
+            "X.compute_chunk_sizes() first."
+        )
+    if any(len(chunks) > 1 for chunks in X.chunks[1:]):
+        axes = ", ".join(f"{axis}: -1" for axis in range(1, X.ndim))
+        raise ValueError(
+            f"The dask array X is cut along its features, into {X.numblocks} chunks; a "
+            f"sample must be in one of them: pass X.rechunk({{{axes}}})."
+        )
+    if 0 in X.shape:
+        raise ValueError(
+            f"X has shape {X.shape}: at least one sample and one feature are needed "
+            "(0 sample(s) or 0 feature(s) found)."
+        )
+
+
+def load_columns(**arrays):
+    """Small arrays in memory: those that are dask arrays are computed, at once.
+
+    Parameters
+    ----------
+    **arrays : array-like or None
+        By name, for errors.
+
+    Raises
+    ------
+    ValueError
+        For dask arrays of more than one axis, which may be large.
+    """
+    lazy = {name: array for name, array in arrays.items() if is_dask(array)}
+    for name, array in lazy.items():
+        shape = getattr(array, "shape", None)
+        if not isinstance(shape, tuple) or len(shape) != 1:
+            raise ValueError(f"{name} must be a 1d array, got {array!r}.")
+    if lazy:
+        import dask
+
+        arrays |= zip(lazy, dask.compute(*lazy.values()), strict=True)
+    return arrays.values()
+
+
+def refuse_mini_batches(dataset, batch_size, remedies):
+    """Refuse random samples where every one of them would be read with its block.
+
+    Raises
+    ------
+    ValueError
+        Naming the remedies.
+    """
+    few = isinstance(dataset.samples, DaskBlocks) and dataset.n_samples >= 2 * batch_size
+    if few:
+        raise ValueError(
+            "solver='sgd' draws mini-batches from all samples, which a dask array gives "
+            f"block by block only: use {remedies}, or solver='gauss-newton'; or pass the "
+            "blocks to partial_fit, one after the other."
+        )
+
+
+def in_blocks(method):
+    """Let a method of `X` alone, one row in and one row out, run on blocks of rows.
+
+    On a dask array it is lazy: the result is a dask array. From a file as many rows are
+    read at a time as take little memory.
+    """
+
+    @wraps(method)
+    def run(self, X):
+        if is_dask(X):
+            check_chunks(X, sizes_known=False)
+            # Checks what can be checked at once, and shows what will come out.
+            row = method(self, np.zeros((1, *X.shape[1:]), X.dtype))
+            return X.map_blocks(
+                partial(_of_block, method, _lightened(self), row[:0]),
+                chunks=(X.chunks[0], *((size,) for size in row.shape[1:])),
+                drop_axis=list(range(1, X.ndim)),
+                new_axis=list(range(1, row.ndim)),
+                meta=row[:0],
+            )
+        if is_mapped(X):
+            n_rows = max(1, _MAX_ELEMENTS // (X.size // len(X)))
+            starts = range(0, len(X), n_rows)
+            parts = [method(self, np.asarray(X[i : i + n_rows])) for i in starts]
+            return np.concatenate(parts)
+        return method(self, X)
+
+    return run
+
+
+def _of_block(method, estimator, nothing, block):
+    return method(estimator, block) if len(block) else nothing
+
+
+def _lightened(estimator):
+    """A copy with nothing but parameters and what predictions need."""
+    light = copy(estimator)
+    for name in list(vars(light)):
+        if name == "_stream" or (name.endswith("_") and name not in _NEEDED):
+            delattr(light, name)
+    return light

@@ -1,0 +1,230 @@
+"""Samples that are read a block at a time and never held whole: from a file, or by Dask."""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Block(NamedTuple):
+    """Some rows of a source, which is an array or stands for one."""
+
+    number: int  # what the user knows it by
+    source: Any
+    rows: np.ndarray | None  # increasing; None: all
+    n_rows: int
+
+
+class Reader(NamedTuple):
+    """From a source to the flat samples that the kernels take."""
+
+    dtype: np.dtype
+    exponent: int = 0  # samples are multiplied by 2**exponent
+
+    def __call__(self, source, rows=None):
+        """Samples (n_rows, n_features), contiguous."""
+        samples = np.asarray(source if rows is None else source[rows])
+        samples = samples.reshape(len(samples), -1)
+        samples = np.ascontiguousarray(samples, dtype=self.dtype)
+        return samples if self.exponent == 0 else np.ldexp(samples, self.exponent)
+
+
+class SampleBlocks:
+    """Samples behind some sources: read, cast and flattened whenever a block is used.
+
+    In place of an array of shape (n_samples, n_features) it serves an objective, which is
+    then the sum of those on the blocks. An index selects rows without reading them;
+    ``numpy.asarray`` reads them all.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        In the order of the samples, none of them empty.
+    shape : tuple of int
+        Shape of a sample in the sources.
+    reader : Reader
+
+    Attributes
+    ----------
+    random_access : bool
+        Whether to read a few rows costs as much as a few rows, not as their blocks.
+    """
+
+    random_access = True
+
+    @classmethod
+    def of_file(cls, array, dtype, rows):
+        """Samples behind an array that is mapped to a file.
+
+        Parameters
+        ----------
+        array : ndarray of shape (n_samples, ...)
+        dtype : dtype
+            In which they are to be read, float32 or float64.
+        rows : list of slice
+            Consecutive ones, that are read at a time.
+        """
+        views = [array[some] for some in rows]
+        blocks = [Block(i, view, None, len(view)) for i, view in enumerate(views)]
+        return cls(blocks, array.shape[1:], Reader(dtype))
+
+    def __init__(self, blocks, shape, reader):
+        self._blocks = blocks
+        self._shape = shape
+        self._reader = reader
+        self._stops = np.cumsum([block.n_rows for block in blocks])
+        self._whole = self
+
+    def __len__(self):
+        return int(self._stops[-1])
+
+    @property
+    def shape(self):
+        """Numbers of samples and of features."""
+        return len(self), int(np.prod(self._shape))
+
+    @property
+    def dtype(self):
+        """The dtype in which samples are read, float32 or float64."""
+        return self._reader.dtype
+
+    def min(self):
+        """Smallest entry of all sources."""
+        return self._whole._extremes[0]
+
+    def max(self):
+        """Largest entry of all sources."""
+        return self._whole._extremes[1]
+
+    def scaled(self, exponent):
+        """The same samples times ``2**exponent``."""
+        reader = self._reader
+        return self._like(reader=reader._replace(exponent=reader.exponent + exponent))
+
+    def __getitem__(self, rows):
+        """Some of the rows: a slice, a mask, or increasing indices."""
+        rows = np.arange(len(self))[rows]
+        if np.any(rows[1:] < rows[:-1]):
+            raise IndexError("rows must be in increasing order.")
+        places, starts = np.unique(
+            np.searchsorted(self._stops, rows, side="right"), return_index=True
+        )
+        parts = np.split(rows, starts[1:]) if len(starts) else []
+        blocks = []
+        for place, part in zip(places, parts, strict=True):
+            block = self._blocks[place]
+            local = part - (self._stops[place] - block.n_rows)
+            if block.rows is not None:
+                local = block.rows[local]
+            blocks.append(block._replace(rows=local, n_rows=len(local)))
+        return self._like(blocks=blocks)
+
+    def __array__(self, dtype=None, copy=None):
+        samples = np.concatenate(list(self.each(_itself, self.split())))
+        return samples if dtype is None else samples.astype(dtype, copy=False)
+
+    def split(self, *columns):
+        """The entries of columns, (n_samples,) or None, that belong to each block.
+
+        Returns
+        -------
+        parts : list
+            What :meth:`each` and :meth:`reduce` take, where it will be needed.
+        """
+        starts = self._stops - [block.n_rows for block in self._blocks]
+        return [
+            (block.rows, *(None if c is None else c[start:stop] for c in columns))
+            for block, start, stop in zip(self._blocks, starts, self._stops, strict=True)
+        ]
+
+    def each(self, function, parts, map_blocks=map):
+        """Yield ``function(samples, *columns)`` of every block, in order.
+
+        Parameters
+        ----------
+        function : callable
+        parts : list
+            What :meth:`split` returned.
+        map_blocks : callable, default=map
+            Threads, for blocks that are read here.
+        """
+
+        def of_block(task):
+            source, part = task
+            return apply(function, self._reader, source, part)
+
+        sources = [block.source for block in self._blocks]
+        return map_blocks(of_block, list(zip(sources, parts, strict=True)))
+
+    def reduce(self, function, merge, parts, map_blocks=map):
+        """Merge ``function(samples, *columns)`` of all blocks, in their order.
+
+        ``merge`` takes results of consecutive blocks as an iterable, and returns another.
+        """
+        return merge(self.each(function, parts, map_blocks))
+
+    def _like(self, **changes):
+        """One with another list of blocks or another reader."""
+        new = object.__new__(type(self))
+        options = {"blocks": self._blocks, "shape": self._shape, "reader": self._reader}
+        type(self).__init__(new, **(options | changes))
+        new._whole = self._whole
+        return new
+
+    @functools.cached_property
+    def _extremes(self):
+        """Smallest and largest entry; the first pass over the samples, which checks them.
+
+        Raises
+        ------
+        ValueError
+            For blocks that are not what was announced, and numbers that are not finite.
+        """
+        inspect = functools.partial(_inspect, self._shape)
+        found = list(self._inspected(inspect))
+        for block, stop, (_, _, problem) in zip(
+            self._blocks, self._stops, found, strict=True
+        ):
+            if problem is not None:
+                raise ValueError(
+                    f"Input X {problem} in block {block.number}, "
+                    f"rows {stop - block.n_rows} to {stop - 1}."
+                )
+        low, high, _ = zip(*found, strict=True)
+        return min(low), max(high)
+
+    def _inspected(self, inspect):
+        """What ``inspect(source, n_rows)`` says of every block."""
+        return [inspect(block.source, block.n_rows) for block in self._blocks]
+
+
+def apply(function, reader, source, part):
+    """What the function returns for the samples of one block."""
+    rows, *columns = part
+    return function(reader(source, rows), *columns)
+
+
+def scaled(samples, exponent):
+    """Samples times ``2**exponent``, of whatever kind they are."""
+    if isinstance(samples, SampleBlocks):
+        return samples.scaled(exponent)
+    return np.ldexp(samples, exponent)
+
+
+def _itself(samples):
+    return samples
+
+
+def _inspect(shape, source, n_rows):
+    """Smallest and largest entry of a source, and what is wrong with it, if anything."""
+    if not isinstance(source, np.ndarray) or np.ma.isMaskedArray(source):
+        return 0.0, 0.0, f"holds a {type(source).__name__} in place of an array"
+    if source.dtype.kind not in "fiub":
+        return 0.0, 0.0, f"holds {source.dtype} in place of real numbers"
+    if source.shape != (n_rows, *shape):
+        announced = (n_rows, *shape)
+        return 0.0, 0.0, f"has shape {source.shape} where {announced} was announced"
+    low, high = float(source.min()), float(source.max())
+    if not np.isfinite([low, high]).all():
+        return 0.0, 0.0, f"contains {'NaN' if np.isnan(low) else 'infinity'}"
+    return low, high, None
