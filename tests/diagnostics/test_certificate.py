@@ -4,7 +4,12 @@ import math
 import numpy as np
 import pytest
 
-from skconvfilter.diagnostics import certificate, restarts_needed
+from skconvfilter.diagnostics import (
+    certificate,
+    one_point_convexity,
+    restarts_needed,
+    smoothness,
+)
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
 from skconvfilter.model.objective import FilterObjective
@@ -198,3 +203,13 @@ def test_bad_input_is_named(arguments, message):
     good = {"X": patches(1, 100), "teacher": TEACHER}
     with pytest.raises(ValueError, match=message):
         certificate(**(good | arguments))
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+@pytest.mark.parametrize("function", [certificate, smoothness, one_point_convexity])
+def test_samples_of_extreme_size_are_refused(function, scale):
+    X = np.random.default_rng(0).standard_normal((60, 2, 3))
+    with pytest.raises(ValueError, match=r"largest entry of X .*Rescale X"):
+        function(scale * X, np.ones(3))
+    with pytest.raises(ValueError, match=r"largest entry of teacher .*Rescale teacher"):
+        function(X, scale * np.ones(3))

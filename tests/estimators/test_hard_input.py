@@ -300,3 +300,21 @@ def test_restarts_that_diverge_leave_the_field_to_the_others(noise, make_model):
     assert model.best_restart_ % 2 == 1
     assert model.loss_ < 0.9 * model.history_["loss"][0].min()
     assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("params", [{"n_init": 1}, {}, {"polish": False}], ids=str)
+def test_radius_far_beyond_the_filter_is_shortened(params):
+    X, y = 1e149 * _ROWS[:, :1], 1e-151 * np.maximum(_ROWS[:, 0], 0)
+    model = ConvReLUFilterRegressor(init_radius=0.1, random_state=0, **params)
+    assert np.isfinite(fit_quietly(model, X, y).predict(X)).all()
+
+
+def test_infinities_of_both_signs_are_an_error_and_no_warning(problem, make_model):
+    X = problem.X.copy()
+    X[0, :2] = np.inf, -np.inf
+    with pytest.raises(ValueError, match="X contains infinity"):
+        make_model().fit(X, problem.y)
+    # Finite numbers of which the sum is not.
+    large = np.where(_ROWS > 0, 3e38, -3e38).astype(np.float32)
+    model = fit_quietly(ConvReLUFilterRegressor(random_state=0), large, _TARGETS)
+    assert np.isfinite(model.predict(large)).all()
