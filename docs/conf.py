@@ -55,7 +55,6 @@ _PROJECTS = {
     "joblib": "https://joblib.readthedocs.io/en/stable/",
     "matplotlib": "https://matplotlib.org/stable/",
     "numpy": "https://numpy.org/doc/stable/",
-    "python": "https://docs.python.org/3/",
     "sklearn": "https://scikit-learn.org/stable/",
 }
 intersphinx_mapping = {
