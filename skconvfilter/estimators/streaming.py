@@ -21,7 +21,9 @@ _SMALLEST, _LARGEST = 1e-100, 1e100
 
 def can_stream(estimator):
     """Whether `partial_fit` is there; AttributeError says why it is not."""
-    if estimator.early_stopping:
+    early_stopping = estimator.early_stopping
+    # What is neither true nor false is refused with the other parameters.
+    if isinstance(early_stopping, bool | np.bool_) and early_stopping:
         raise AttributeError(
             "early_stopping=True needs all the data at once: use fit, or partial_fit with "
             "early_stopping=False."
