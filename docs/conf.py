@@ -28,7 +28,7 @@ extensions = [
     "sphinxcontrib.bibtex",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "inventories", "auto_examples/**/*.ipynb"]
+exclude_patterns = ["_build", "inventories"]
 # Every reference to a name must find it.
 nitpicky = True
 
@@ -68,12 +68,9 @@ sphinx_gallery_conf = {
     "doc_module": ("skconvfilter",),
     "reference_url": {"skconvfilter": None},
     "backreferences_dir": "generated/backreferences",
-    # From the first steps on; the papers' figures are a section of their own.
     "within_subsection_order": "ExampleTitleSortKey",
     "show_memory": False,
     "download_all_examples": False,
-    "copyfile_regex": r".*\.rst",
-    "plot_gallery": "True",
 }
 
 # Site
@@ -91,4 +88,6 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
-html_sidebars = {name: [] for name in ("install", "theory", "benchmarks", "changelog")}
+# Pages that stand alone have no neighbours to list.
+_ALONE = ("install", "theory", "benchmarks", "development", "changelog")
+html_sidebars = {name: [] for name in _ALONE}
