@@ -103,7 +103,10 @@ class Scaling(NamedTuple):
         """Of the squares of the scales of filters and targets; 1 for constant targets."""
         if self.target_scale == 0 or self.homogeneity == 1:
             return 1.0
-        return (self.filter_scale / self.target_scale) ** 2
+        with np.errstate(over="ignore"):
+            ratio = np.square(np.float64(self.filter_scale / self.target_scale))
+        # Finite for the smallest of targets too, so that a penalty of 0 stays 0.
+        return float(min(ratio, np.finfo(float).max))
 
 
 def _shift(numbers, exponent, factor=1.0):

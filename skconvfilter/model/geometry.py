@@ -154,7 +154,12 @@ def _row_major_strides(shape):
 
 def _refuse_without_window(input_shape, stride, padding, dilation):
     given = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
-    wrong = [name for name, (value, default) in given.items() if np.any(value != default)]
+    # Each default is also the least value allowed.
+    wrong = [
+        name
+        for name, (value, default) in given.items()
+        if set(_integers(name, value, minimum=default)) != {default}
+    ]
     if input_shape is not None:
         wrong.insert(0, "input_shape")
     if wrong:

@@ -575,6 +575,17 @@ def test_scale_of_targets_does_not_matter(activation, scale, solver, teach, make
     np.testing.assert_allclose(prediction, expected.predict(X), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", HOMOGENEITY)
+@pytest.mark.parametrize("solver", ["gauss-newton", "gd", "sgd"])
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_targets_of_the_least_numbers_fit(activation, solver, alpha, teach, make_bank):
+    X, y, _ = teach(activation)
+    params = {"activation": activation, "solver": solver, "alpha": alpha}
+    model = fit_quietly(make_bank(**params, max_iter=3), X, 1e-310 * y)
+    prediction = assert_finite(model, X)
+    assert np.square(prediction / 1e-310 - y).mean() <= np.square(y).mean()
+
+
 @pytest.mark.parametrize("activation", SATURATING)
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(

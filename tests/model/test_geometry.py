@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -176,12 +178,22 @@ def test_refuses_values_naming_the_parameter(parameters, message):
 
 
 @pytest.mark.parametrize(
-    "value", [2.0, "2", True, (2.5,), (True,), ("2",), (None,), ((1, 2), 3)]
+    "value",
+    [
+        *(2.0, "2", True, (2.5,), (True,), ("2",), (None,), ((1, 2), 3)),
+        np.array(Decimal("sNaN"), dtype=object),  # cannot even be compared
+    ],
 )
-@pytest.mark.parametrize("name", ["kernel_size", "stride", "padding", "dilation"])
-def test_refuses_what_is_no_int_naming_the_parameter(name, value):
+@pytest.mark.parametrize(
+    ("name", "kernel_size"),
+    [
+        ("kernel_size", 2),
+        *((n, k) for n in ["stride", "padding", "dilation"] for k in [2, None]),
+    ],
+)
+def test_refuses_what_is_no_int_naming_the_parameter(name, kernel_size, value):
     with pytest.raises(TypeError, match=rf"{name} must be an int or a tuple of ints, got"):
-        convolution_geometry(20, **{"kernel_size": 2, name: value})
+        convolution_geometry(20, **{"kernel_size": kernel_size, name: value})
 
 
 @pytest.mark.parametrize("n_features", [1, 2])
