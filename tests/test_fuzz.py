@@ -142,6 +142,7 @@ COMMON = {
     "n_iter_no_change": st.integers(1, 4),
     "warm_start": st.booleans(),
     "n_jobs": st.sampled_from([None, 1, 2]),
+    "verbose": st.booleans(),
 }
 ONE = COMMON | {
     "solver": st.sampled_from(["sgd", "gauss-newton", "gd"]),
@@ -206,6 +207,60 @@ def test_regressor_gives_numbers_or_errors(data, params, methods):
 @given(data(), some(BANK))
 def test_bank_gives_numbers_or_errors(data, params):
     model = ConvFilterBankRegressor(**{"n_filters": 2} | SEEDED | data[1] | params)
+    with explained():
+        fit_and_use(model, data, ["fit", "fit"])
+
+
+MODELS = st.one_of(
+    st.tuples(st.just(ConvReLUFilterRegressor), some(ONE)),
+    st.tuples(st.just(ConvFilterBankRegressor), some(BANK)),
+)
+
+
+@given(data(), MODELS, st.integers(0, 3))
+def test_dask_gives_numbers_or_errors(data, model, n_cuts):
+    da = pytest.importorskip("dask.array")
+    X, window, y, weights = data
+    make, params = model
+    cuts = np.linspace(0, len(X), n_cuts + 2).astype(int)
+    X = da.from_array(X, chunks=(tuple(np.diff(cuts)), *X.shape[1:]))
+    with explained():
+        fit_and_use(make(**SEEDED | window | params), (X, window, y, weights), ["fit"])
+
+
+class Onlooker:
+    """A callback that uses what it is shown, and asks for a stop after some iterations."""
+
+    def __init__(self, X, stop_after):
+        self.X = X
+        self.stop_after = stop_after
+        self.n_ended = 0
+
+    def setup(self, estimator, context):
+        self.n_ended = 0
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context, **known):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None, **known):
+        if fitted_estimator is not None:
+            assert np.isfinite(fitted_estimator.predict(self.X)).all()
+        self.n_ended += 1
+        return self.n_ended == self.stop_after
+
+
+@pytest.mark.skipif(
+    not hasattr(ConvReLUFilterRegressor, "set_callbacks"),
+    reason="scikit-learn has callbacks from 1.9",
+)
+@given(data(), MODELS, st.integers(0, 9))
+def test_watched_fits_give_numbers_or_errors(data, model, stop_after):
+    X, window, _, _ = data
+    make, params = model
+    model = make(**SEEDED | window | params).set_callbacks(Onlooker(X, stop_after))
     with explained():
         fit_and_use(model, data, ["fit", "fit"])
 

@@ -54,14 +54,17 @@ class WhiteSamples:
         place = start.mean(axis=(0, 1), dtype=np.float64)
         sums, squares, squares_of_sums, products = self._scatters(place)
         mean = sums / self.n_patches
-        values, vectors = np.linalg.eigh(squares / self.n_patches - np.outer(mean, mean))
-        varies = values > self.patch_dim * self.precision * max(values[-1], 0)
-        self.basis = vectors[:, varies] / np.sqrt(values[varies])
+        covariance = squares / self.n_patches - np.outer(mean, mean)
+        self.basis = _inverse_root(covariance, self.precision)
         self.rank = self.basis.shape[1]
         self.mean = self.basis.T @ (place + mean)
         self.first = self.basis.T @ products / self.n_patches
         covariance_of_sums = squares_of_sums - np.outer(sums, sums)
-        self._covariance_of_sums = self.basis.T @ covariance_of_sums @ self.basis
+        # Independent white patches have sums of variance n_patches; beside that, sums that
+        # are all but equal vary by rounding only, and explain nothing.
+        self._root_of_sums = _inverse_root(
+            self.basis.T @ covariance_of_sums @ self.basis, self.precision, self.n_patches
+        )
 
     def chunks(self, width):
         """White patches, as many at a time as leave room for `width` numbers of each.
@@ -85,9 +88,8 @@ class WhiteSamples:
         moment : ndarray of shape (rank,)
             First moment of what is to be fitted.
         """
-        rounding = self.rank * self.precision
-        products = moment * self.n_patches
-        return np.linalg.lstsq(self._covariance_of_sums, products, rcond=rounding)[0]
+        root = self._root_of_sums
+        return root @ (root.T @ (moment * self.n_patches))
 
     def _scatters(self, place):
         """Weighted means of sums over patches about a place.
@@ -118,3 +120,13 @@ class WhiteSamples:
                 rows = slice(start, start + len(patches))
                 yield rows, patches.reshape(-1, self.patch_dim)
                 start = rows.stop
+
+
+def _inverse_root(covariance, precision, scale=0.0):
+    """The R with ``R R'`` the inverse, in directions that vary by more than rounding.
+
+    Rounding is that of the largest variance, or of `scale` if that is larger.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    varies = values > len(values) * precision * values.max(initial=scale)
+    return vectors[:, varies] / np.sqrt(values[varies])

@@ -225,7 +225,10 @@ class SquaredError:
         return scale
 
     def _evaluate(self, W, signs, order):
-        return self._finish(self._total(SquaredError._moments, W, signs, order), W, order)
+        moments = self._total(SquaredError._moments, W, signs, order)
+        # Diverging filters have an infinite loss.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._finish(moments, W, order)
 
     def _total(self, moments_of, *arguments):
         """Moments of all samples: ``moments_of(self, rows, *arguments)``, merged."""
@@ -234,7 +237,7 @@ class SquaredError:
             return self.samples.reduce(of_part, _merged, self._parts, self.map_blocks)
 
         def of_block(rows):
-            # Diverging filters overflow; here, because threads have a state of their own.
+            # Here, because threads have a state of their own.
             with np.errstate(over="ignore", invalid="ignore"):
                 return moments_of(self, rows, *arguments)
 

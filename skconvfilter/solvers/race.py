@@ -136,8 +136,7 @@ class Race:
         """The winner, and the loss of every restart on all samples."""
         result = self.result
         winner = self._ranking()[0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            restart_losses = objective.value(self.latest, self.signs).loss
+        restart_losses = objective.value(self.latest, self.signs).loss
         restart_losses[~self.ran] = np.nan
         history = self.histories[0]
         for phase in self.histories[1:]:

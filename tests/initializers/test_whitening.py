@@ -105,8 +105,9 @@ def test_regression_on_sums_of_patches(weighted):
     np.testing.assert_allclose(samples.regress(samples.first), wanted, rtol=1e-9)
 
 
-def test_regression_where_sums_do_not_vary():
-    # The patches of a sample sum up to 0: there is nothing to regress on.
+@pytest.mark.parametrize("total", [0.0, 0.1], ids=["exactly", "but for rounding"])
+def test_regression_where_sums_do_not_vary(total):
+    # The patches of all samples sum up to the same: there is nothing to regress on.
     half = make_patches(n_patches=1)
-    samples = white(np.concatenate([half, -half], axis=1), half[:, 0, 0])
+    samples = white(np.concatenate([half, total - half], axis=1), half[:, 0, 0])
     np.testing.assert_allclose(samples.regress(samples.first), 0, atol=1e-9)

@@ -244,6 +244,14 @@ def test_a_dead_filter_has_no_peak_and_only_the_slope_of_the_penalty(dtype):
     np.testing.assert_array_equal(problem.objective.best_scale(W, problem.signs)[1:], 0)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1e200])
+@pytest.mark.parametrize("order", ["value", "gradient", "gauss_newton"])
+def test_filters_beyond_bounds_have_an_infinite_loss(order, alpha):
+    problem = make_problem(alpha=alpha)
+    result = getattr(problem.objective, order)(1e200 * problem.W, problem.signs)
+    assert not np.isfinite(result.loss).any()
+
+
 @given(problem=problems())
 def test_predictions_and_mean_patches_are_those_of_the_loops(problem):
     atol = tolerance(problem)
