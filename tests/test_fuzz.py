@@ -4,8 +4,11 @@ CONTRIBUTING.md says how to run many examples.
 """
 
 import copy
+import io
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -34,6 +37,7 @@ JUNK = st.one_of(
     st.booleans(),
     st.sampled_from(["", "auto", "x", "ones", "relu", b"ball"]),
     st.sampled_from([np.nan, np.inf, -np.inf, 1j, 2**70, -(2**70), 1e300, 5e-324]),
+    st.sampled_from([10**400, Fraction(1, 3), Fraction(10**400), Decimal("sNaN")]),
     st.integers(-2, 4),
     st.floats(-2, 2),
     st.sampled_from(
@@ -50,7 +54,7 @@ JUNK = st.one_of(
 @contextmanager
 def explained():
     """Errors that are documented, and warnings for users, are part of the answer."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         # Of NumPy's warnings none is for users; they are RuntimeWarnings.
         warnings.simplefilter("ignore", UserWarning)
         try:

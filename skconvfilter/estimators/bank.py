@@ -54,7 +54,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     Parameters
     ----------
     n_filters : int, default=5
-        Number t of filters.
+        Number t of filters, at most a million.
     kernel_size : int or tuple of int, default=None
         Window of the convolution, one entry per spatial axis; an int serves every axis.
         None: patches come as given.
@@ -78,7 +78,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         How the tensor method uses a tensor: all its slices, or, as in [1]_, one random
         contraction of them, which is less precise.
     n_init : int, default=10
-        Largest number of starts.
+        Largest number of starts, at most a million.
     learning_rate_init : "auto" or float, default="auto"
         Learning rate of "gd" and "sgd". "auto": 1 over the largest curvature of the loss
         at the starts.

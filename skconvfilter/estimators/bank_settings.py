@@ -7,7 +7,7 @@ import numpy as np
 from skconvfilter.estimators.parameters import (
     check_auto_or_integer,
     check_boolean,
-    check_integer,
+    check_count,
     check_jobs,
     check_option,
     check_rate,
@@ -17,6 +17,7 @@ from skconvfilter.estimators.parameters import (
 from skconvfilter.estimators.settings import check_batch_size
 from skconvfilter.model.activations import ACTIVATIONS, Activation
 from skconvfilter.model.bank import POOLINGS
+from skconvfilter.model.validation import check_integer
 
 _MAX_ITER = {"gauss-newton": 200, "gd": 3000, "sgd": 200}
 
@@ -53,7 +54,7 @@ def check_bank_settings(estimator, dataset):
     """
     solver = check_option("solver", estimator.solver, tuple(_MAX_ITER))
     fit_intercept = check_boolean("fit_intercept", estimator.fit_intercept)
-    n_filters = check_integer("n_filters", estimator.n_filters, minimum=1)
+    n_filters = check_count("n_filters", estimator.n_filters)
     max_iter = check_auto_or_integer("max_iter", estimator.max_iter, minimum=1)
     activation = check_option("activation", estimator.activation, tuple(ACTIVATIONS))
     check_jobs(estimator.n_jobs)
@@ -67,7 +68,7 @@ def check_bank_settings(estimator, dataset):
         solver=solver,
         init=_check_init(estimator.init, n_filters, dataset.geometry.layout),
         contraction=check_option("contraction", estimator.contraction, ("all", "single")),
-        n_init=check_integer("n_init", estimator.n_init, minimum=1),
+        n_init=check_count("n_init", estimator.n_init),
         learning_rate_init=check_rate("learning_rate_init", estimator.learning_rate_init),
         batch_size=check_batch_size(
             estimator.batch_size, solver, fit_intercept, dataset.n_samples

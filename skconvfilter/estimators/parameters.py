@@ -1,28 +1,28 @@
 """Checks of constructor parameters: errors name the parameter and what it should be."""
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
+from skconvfilter.model.validation import check_integer, real
 
-def check_integer(name, value, *, minimum):
-    """Return `value` as an int that is at least `minimum`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an int, got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
-    return int(value)
+# A number of restarts or filters beyond this one is a mistake, which would fill the memory.
+_LARGEST_COUNT = 10**6
+
+
+def check_count(name, value):
+    """Return `value` as an int from 1 to a million."""
+    return check_integer(name, value, minimum=1, maximum=_LARGEST_COUNT)
 
 
 def check_real(name, value, *, low, high=np.inf, open_low=False):
     """Return `value` as a finite float of [low, high), or (low, high) if `open_low`."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
+    value = real(name, value)
     inside = (low < value if open_low else low <= value) and value < high
     if not (np.isfinite(value) and inside):
         bracket = "(" if open_low else "["
         raise ValueError(f"{name} must be in {bracket}{low}, {high}), got {value}.")
-    return float(value)
+    return value
 
 
 def check_boolean(name, value):

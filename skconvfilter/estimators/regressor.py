@@ -75,7 +75,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         best. A number: uniform in the ball of that radius. "theory": that of Theorem
         3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, an estimate.
     n_init : int, default=16
-        Number of starts.
+        Number of starts, at most a million.
     learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
         "theory": the step of Theorem 3.1 (2.2 for one patch) at the distance from the
         filter of a quick fit; where its condition fails, as with an intercept or a penalty,

@@ -8,8 +8,8 @@ import numpy as np
 from skconvfilter.estimators.parameters import (
     check_auto_or_integer,
     check_boolean,
+    check_count,
     check_filters,
-    check_integer,
     check_jobs,
     check_option,
     check_rate,
@@ -17,6 +17,7 @@ from skconvfilter.estimators.parameters import (
     check_verbose,
     is_option,
 )
+from skconvfilter.model.validation import check_integer
 
 # Iterations of a solver on its own, and before a polish, whose job it then only is to
 # leave the poor cells that the starts may lie in.
@@ -72,7 +73,7 @@ def check_settings(estimator, n_samples):
         solver=solver,
         init=_check_init(estimator.init),
         init_radius=_check_radius(estimator.init_radius),
-        n_init=check_integer("n_init", estimator.n_init, minimum=1),
+        n_init=check_count("n_init", estimator.n_init),
         learning_rate=_check_learning_rate(estimator.learning_rate),
         learning_rate_init=check_rate("learning_rate_init", estimator.learning_rate_init),
         learning_rate_final=check_rate(

@@ -1,16 +1,20 @@
 """Checks of parameters; every error names the parameter."""
 
+import math
+import sys
 from numbers import Integral, Real
 
 import numpy as np
 
 
-def check_integer(name, value, minimum):
-    """The value as an int of at least `minimum`."""
+def check_integer(name, value, *, minimum, maximum=sys.maxsize):
+    """The value as an int within bounds."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an int, got {value!r}.")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
+        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
+    if value > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {value}.")
     return int(value)
 
 
@@ -25,9 +29,19 @@ def check_shape(name, value):
     return tuple(check_integer(name, size, minimum=1) for size in sizes)
 
 
+def real(name, value):
+    """The value as a float, infinite if it is larger than any."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    try:
+        return float(value)
+    except OverflowError:  # an int, or a fraction
+        return math.inf if value > 0 else -math.inf
+
+
 def check_number(name, value):
     """The value as a finite float."""
-    value = _real(name, value)
+    value = real(name, value)
     if not np.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value!r}.")
     return value
@@ -35,7 +49,7 @@ def check_number(name, value):
 
 def check_positive(name, value, *, zero=False, infinite=False):
     """The value as a positive float; zero and infinity only where they are allowed."""
-    value = _real(name, value)
+    value = real(name, value)
     enough = value > 0 or (zero and value == 0)
     if not enough or (np.isinf(value) and not infinite):
         bound = "at least 0" if zero else "positive"
@@ -59,9 +73,3 @@ def check_filter(name, value, shape):
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite.")
     return array.astype(np.float64).reshape(shape)
-
-
-def _real(name, value):
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    return float(value)

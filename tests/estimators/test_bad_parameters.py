@@ -1,5 +1,8 @@
 """Parameters that cannot be used: errors that name the parameter and what it should be."""
 
+import sys
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -129,11 +132,35 @@ def test_counts_must_be_positive(name, value, digits, make_model):
         make_model(**{name: value}).fit(digits.X, digits.y)
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("n_init", 10**6), ("max_iter", sys.maxsize), ("switch", sys.maxsize)],
+)
+@pytest.mark.parametrize("factor", [1, 2**70])
+def test_counts_must_not_be_out_of_reach(name, most, factor, digits, make_model):
+    value = factor * (most + 1)
+    with pytest.raises(ValueError, match=f"{name} must be at most {most}, got {value}"):
+        make_model(**{name: value}).fit(digits.X, digits.y)
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
 def test_numbers_must_be_finite_and_in_range(name, value, digits, make_model):
     with pytest.raises(ValueError, match=f"{name} must be in .*, got {value}"):
         make_model(**{name: value}).fit(digits.X, digits.y)
+
+
+@pytest.mark.parametrize("value", [10**400, Fraction(10**400)], ids=["int", "fraction"])
+def test_numbers_beyond_the_range_of_floats_are_infinite(value, digits, make_model):
+    with pytest.raises(ValueError, match=r"alpha must be in \[0.0, inf\), got inf"):
+        make_model(alpha=value).fit(digits.X, digits.y)
+
+
+@pytest.mark.parametrize("value", [2**70, Fraction(1, 3), np.float32(0.5)], ids=repr)
+def test_numbers_may_be_of_any_real_type(value, digits, make_model):
+    expected = make_model(alpha=float(value)).fit(digits.X, digits.y).coef_
+    model = make_model(alpha=value).fit(digits.X, digits.y)
+    np.testing.assert_array_equal(model.coef_, expected)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
