@@ -5,7 +5,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from skconvfilter.diagnostics.convexity import OnePointConvexity, estimate_convexity
+from skconvfilter.diagnostics.convexity import (
+    LEAST_RADIUS,
+    OnePointConvexity,
+    estimate_convexity,
+)
 from skconvfilter.diagnostics.path import Path, follow
 from skconvfilter.diagnostics.sampling import Subsample, check_confidence
 from skconvfilter.diagnostics.smoothness import Smoothness, estimate_smoothness
@@ -163,7 +167,7 @@ def certificate(
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         How the window moves, as in ``torch.nn.Conv2d``.
     precision : float, default=1e-6
-        Relative distance to the teacher to which iterations are counted.
+        Relative distance to the teacher to which iterations are counted, at least 1e-12.
     max_samples : int, default=None
         Random samples that are looked at. None: as for :func:`smoothness`.
     confidence : float, default=0.95
@@ -208,6 +212,8 @@ def certificate(
         "dilation": dilation,
     }
     precision = check_positive("precision", precision)
+    if precision < LEAST_RADIUS:
+        raise ValueError(f"precision must be at least {LEAST_RADIUS}, got {precision}.")
     confidence = check_confidence(confidence)
     subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
     initial, path = _check_start(initial, path, subsample.geometry.layout)

@@ -11,6 +11,8 @@ from skconvfilter.model.forward import model_values, pack, row_blocks
 from skconvfilter.model.objective import FilterObjective
 
 _RADII = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
+# Nearer to the teacher, gradients are rounding.
+LEAST_RADIUS = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def one_point_convexity(
     teacher : array-like
         The filter, in the shape of the window or flat. A fitted filter may stand for it.
     radii : array-like of shape (n_radii,), default=(0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-        ``|w - w*| / |w*|`` of the shells, above 0.
+        ``|w - w*| / |w*|`` of the shells, at least 1e-12.
     kernel_size : int or tuple of int, default=None
         The convolution window, for flat samples only. None: a flat sample is one patch.
     input_shape : int or tuple of int, default=None
@@ -260,6 +262,9 @@ def _check_radii(radii):
         radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise TypeError(f"radii must be numbers, got {radii!r}.") from error
-    if radii.ndim != 1 or not radii.size or not ((radii > 0) & np.isfinite(radii)).all():
-        raise ValueError(f"radii must be positive numbers, got {radii.tolist()}.")
+    good = (radii >= LEAST_RADIUS) & np.isfinite(radii)
+    if radii.ndim != 1 or not radii.size or not good.all():
+        raise ValueError(
+            f"radii must be numbers of at least {LEAST_RADIUS}, got {radii.tolist()}."
+        )
     return radii

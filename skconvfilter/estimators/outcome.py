@@ -29,7 +29,7 @@ def search_attributes(dataset, outcome):
     """What a search leaves behind, whatever the model."""
     result, scaling, alpha, _ = outcome
     history = _history(dataset, outcome)
-    squares = 2 * result.loss - alpha * (result.w @ result.w)
+    squares = _mean_squares(result.loss, alpha, result.w)
     ran = _ran(result)
     with np.errstate(over="ignore"):
         learnt = {
@@ -101,8 +101,8 @@ def _ran(result):
 def _history(dataset, outcome):
     result, scaling, alpha, held_out_power = outcome
     raw = result.history
+    squares = _mean_squares(raw["loss"], alpha, raw["filters"])
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = 2 * raw["loss"] - alpha * np.sum(raw["filters"] ** 2, axis=-1)
         history = {
             "iteration": np.arange(len(raw["loss"])),
             "loss": scaling.losses(raw["loss"]),
@@ -115,6 +115,13 @@ def _history(dataset, outcome):
         if held_out_power is not None:
             history["validation_loss"] = scaling.losses(raw["score"])
     return history
+
+
+def _mean_squares(losses, alpha, filters):
+    """Mean squared errors at filters (..., p): the losses without the penalty."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = 2 * losses - alpha * np.sum(filters**2, axis=-1)
+    return np.where(np.isinf(losses), losses, squares)
 
 
 def _relative(squares, dataset, scaling):

@@ -188,6 +188,7 @@ def test_dict_can_be_written_as_json():
     ("arguments", "message"),
     [
         ({"precision": 0.0}, "precision must be positive"),
+        ({"precision": 1e-13}, "precision must be at least 1e-12"),
         ({"initial": np.ones(PATCH_DIM - 1)}, "initial must have the shape"),
         ({"initial": np.full(PATCH_DIM, np.inf)}, "initial must be finite"),
         ({"path": np.ones((4, PATCH_DIM - 1))}, "path must have the shape"),

@@ -78,7 +78,10 @@ def test_patches_of_one_entry_have_two_directions():
 
 @pytest.mark.parametrize(
     ("radii", "error"),
-    [([0.0], ValueError), ([-1.0], ValueError), ([np.nan], ValueError), ("a", TypeError)],
+    [
+        *(([radius], ValueError) for radius in [0.0, -1.0, 1e-13, np.nan, np.inf]),
+        ("a", TypeError),
+    ],
 )
 def test_radii_must_be_positive_numbers(radii, error):
     X, teacher = gaussian_patches(1, n_samples=10, patch_dim=3)

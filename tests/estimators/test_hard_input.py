@@ -268,6 +268,22 @@ def test_far_too_large_rates_end_in_a_warning(rate, params, problem, make_model)
     assert model.loss_ == pytest.approx(model.restart_losses_.min(), rel=1e-9)
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_penalties_and_starts_beyond_bounds_end_in_numbers(
+    method, fit_intercept, problem, make_model
+):
+    # The penalty of the start may be infinite, and so may be the loss.
+    params = {"alpha": 1e300, "init_radius": 1e100, "n_init": 1}
+    model = make_model(fit_intercept=fit_intercept, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        getattr(model, method)(problem.X, problem.y)
+    assert model.loss_ > 1e150
+    assert getattr(model, "relative_loss_", np.inf) > 1e150
+    assert np.isfinite(model.predict(problem.X)).all()
+
+
 @pytest.mark.parametrize("scale", [1e200, 1e-200])
 def test_rates_are_in_the_units_of_the_samples(scale, problem, make_model):
     model = make_model(polish=False, max_iter=5, learning_rate_init=0.1)
