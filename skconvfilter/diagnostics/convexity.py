@@ -9,6 +9,7 @@ from skconvfilter.diagnostics.sphere import THOROUGH, Point, climb, random_direc
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.model.forward import model_values, pack, row_blocks
 from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.validation import check_numbers
 
 _RADII = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 # Nearer to the teacher, gradients are rounding.
@@ -258,12 +259,8 @@ def _tangents(points):
 
 
 def _check_radii(radii):
-    try:
-        radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"radii must be numbers, got {radii!r}.") from error
-    good = (radii >= LEAST_RADIUS) & np.isfinite(radii)
-    if radii.ndim != 1 or not radii.size or not good.all():
+    radii = check_numbers("radii", radii)
+    if not ((radii >= LEAST_RADIUS) & np.isfinite(radii)).all():
         raise ValueError(
             f"radii must be numbers of at least {LEAST_RADIUS}, got {radii.tolist()}."
         )

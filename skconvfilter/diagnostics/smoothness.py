@@ -15,6 +15,7 @@ from skconvfilter.diagnostics.search import (
 )
 from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.model.events import TeacherEvents
+from skconvfilter.model.validation import check_numbers
 
 _N_ANGLES = 9
 # Patches per entry of the filter on either side of the wedge between filter and teacher,
@@ -288,12 +289,7 @@ def _largest_ratio(values, angles):
 def _check_angles(angles, patch_dim):
     if angles is None:
         angles = np.linspace(np.pi / 18, np.pi / 2, _N_ANGLES)
-    try:
-        angles = np.atleast_1d(np.asarray(angles, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"angles must be numbers, got {angles!r}.") from error
-    if angles.ndim != 1 or not angles.size:
-        raise ValueError(f"angles must be one-dimensional and not empty, got {angles!r}.")
+    angles = check_numbers("angles", angles)
     if not ((angles >= 0) & (angles <= np.pi)).all():
         raise ValueError(f"angles must lie between 0 and pi, got {angles.tolist()}.")
     if patch_dim == 1 and not np.isin(angles, (0.0, np.pi)).all():

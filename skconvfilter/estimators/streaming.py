@@ -104,7 +104,9 @@ def _stored_state(stream, patch_dim):
         state = StreamState(**stream)
         blank = start_stream(np.zeros((patch_dim, len(state.signs))), state.signs)
         sound = all(
-            np.shape(part) == np.shape(like) and np.isfinite(part).all()
+            np.shape(part) == np.shape(like)
+            and np.isrealobj(part)
+            and np.isfinite(part).all()
             for part, like in zip(state, blank, strict=True)
         )
     except TypeError:

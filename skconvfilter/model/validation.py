@@ -58,6 +58,17 @@ def check_positive(name, value, *, zero=False, infinite=False):
     return value
 
 
+def check_numbers(name, value):
+    """Numbers as a float64 array of one axis, not empty."""
+    try:
+        array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name} must be numbers, got {value!r}.") from error
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"{name} must be one-dimensional and not empty, got {value!r}.")
+    return array
+
+
 def check_filter(name, value, shape):
     """A filter, given in window shape or flat, as a float64 copy in window shape."""
     try:

@@ -80,7 +80,9 @@ def test_patches_of_one_entry_have_two_directions():
     ("radii", "error"),
     [
         *(([radius], ValueError) for radius in [0.0, -1.0, 1e-13, np.nan, np.inf]),
+        ([], ValueError),
         ("a", TypeError),
+        (10**400, TypeError),
     ],
 )
 def test_radii_must_be_positive_numbers(radii, error):
