@@ -23,6 +23,7 @@ from skconvfilter import (
     ConvPatchExtractor,
     ConvReLUFilterRegressor,
 )
+from skconvfilter.solvers.recursive import StreamState
 
 WINDOW = {"kernel_size": 3, "input_shape": (6, 6)}
 # What each estimator can do with samples.
@@ -264,3 +265,12 @@ def test_corrupted_attributes_give_an_error_or_numbers(corrupted):
             return
     kind = "O" if use == "get_feature_names_out" else "f"
     assert np.asarray(result).dtype.kind == kind
+
+
+@pytest.mark.parametrize("value", [1j, "1", None, np.nan, np.ones((1, 2, 3))], ids=repr)
+@pytest.mark.parametrize("part", StreamState._fields)
+def test_a_corrupted_stream_is_refused(part, value):
+    estimator = copy.deepcopy(fitted("stream"))
+    estimator._stream[part] = value
+    with pytest.raises(ValueError, match="The state of the stream has been changed"):
+        output(estimator, "partial_fit")
