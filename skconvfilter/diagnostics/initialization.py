@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.special import beta, betainc, betaincc, hyp2f1
 
-from skconvfilter.model.validation import check_number
+from skconvfilter.model.validation import check_number, real_array
 
 # Up to here a cap is found from a series, beyond it from its share of a ball: the series
 # fails where alpha is near 1, the share and its factor leave float64 where it is small.
@@ -228,10 +228,10 @@ def _target_cap(p, a, alpha):
 
 def _check_ball(patch_dim, alpha):
     """Both as float64 arrays that broadcast."""
-    dims = _check_array("patch_dim", patch_dim, "iu", "positive ints")
+    dims = real_array("patch_dim", patch_dim, kinds="iu", what="positive ints")
     if not np.all(dims >= 1):
         raise ValueError(f"patch_dim must be at least 1, got {patch_dim!r}.")
-    radii = _check_array("alpha", alpha, "iuf", "numbers")
+    radii = real_array("alpha", alpha)
     if not np.all((radii > 0) & (radii <= 1)):
         raise ValueError(f"alpha must be above 0 and at most 1, got {alpha!r}.")
     try:
@@ -242,13 +242,3 @@ def _check_ball(patch_dim, alpha):
             f"{radii.shape}."
         ) from error
     return dims.astype(np.float64), radii.astype(np.float64)
-
-
-def _check_array(name, value, kinds, what):
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array of {what}: {error}") from error
-    if array.dtype.kind not in kinds:
-        raise TypeError(f"{name} must be made of {what}, got {value!r}.")
-    return array

@@ -67,10 +67,20 @@ class Start:
         """Step, contraction and iterations that constants g and G allow."""
         if not (g > 0 and G > 0 and self.distance < 1):
             return {}
-        share = (g / G) ** 2
-        ratio = max(self.distance / self.precision, 1.0)
-        iterations = math.ceil(2 * math.log(ratio) / -math.log1p(-share))
-        return {"step": g / G**2, "contraction": 1 - share, "iterations": iterations}
+        share = min((g / G) ** 2, 1.0)
+        return {
+            "step": g / G**2,
+            "contraction": 1 - share,
+            "iterations": self._iterations(share),
+        }
+
+    def _iterations(self, share):
+        """Steps to the precision if each takes a share of the squared distance."""
+        if self.distance <= self.precision:
+            return 0
+        if share in (0, 1):
+            return 1 if share else math.inf
+        return math.ceil(2 * math.log(self.distance / self.precision) / -math.log1p(-share))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import numpy as np
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.activations import ACTIVATIONS, Activation
 from skconvfilter.model.forward import row_blocks
+from skconvfilter.model.validation import real_array
 
 POOLINGS = ("sum", "mean")
 
@@ -170,12 +171,7 @@ def check_bank(name, value, window_shape=None):
     TypeError, ValueError
         Naming the parameter.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # filters of different lengths
-        raise ValueError(f"{name} must be an array of numbers: {error}") from error
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be an array of numbers, got {value!r}.")
+    array = real_array(name, value)
     if array.ndim < 2 or not array.size:
         raise ValueError(
             f"{name} must hold filters along its first axis, none empty, got the shape "

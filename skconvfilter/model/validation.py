@@ -58,25 +58,28 @@ def check_positive(name, value, *, zero=False, infinite=False):
     return value
 
 
+def real_array(name, value, *, kinds="iuf", what="numbers"):
+    """An array of a dtype of these kinds."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of {what}: {error}") from error
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name} must be an array of {what}, got {value!r}.")
+    return array
+
+
 def check_numbers(name, value):
     """Numbers as a float64 array of one axis, not empty."""
-    try:
-        array = np.atleast_1d(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name} must be numbers, got {value!r}.") from error
+    array = np.atleast_1d(real_array(name, value))
     if array.ndim != 1 or not array.size:
         raise ValueError(f"{name} must be one-dimensional and not empty, got {value!r}.")
-    return array
+    return array.astype(np.float64)
 
 
 def check_filter(name, value, shape):
     """A filter, given in window shape or flat, as a float64 copy in window shape."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array of numbers: {error}") from error
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be an array of numbers, got {value!r}.")
+    array = real_array(name, value)
     if array.shape not in (shape, (np.prod(shape),)):
         raise ValueError(
             f"{name} must have the shape {shape} of the window, got {array.shape}."

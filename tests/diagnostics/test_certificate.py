@@ -10,6 +10,7 @@ from skconvfilter.diagnostics import (
     restarts_needed,
     smoothness,
 )
+from skconvfilter.diagnostics.theorems import Start
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
 from skconvfilter.model.objective import FilterObjective
@@ -55,6 +56,22 @@ def test_one_patch_contracts_at_least_as_predicted(theorem):
     factors, distance = descend(X, w, check.step, int(check.iterations))
     assert factors.max() <= check.contraction
     assert distance <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("g", "distance", "contraction", "iterations"),
+    [
+        (0.5, 0.1, 0.75, 81),  # ceil(2 log(1e5) / -log(0.75))
+        (1.0, 0.1, 0.0, 1),
+        (1 + 1e-15, 0.1, 0.0, 1),  # larger than G by rounding
+        (1e-200, 0.1, 1.0, np.inf),
+        (0.5, 1e-6, 0.75, 0),
+        (1.0, 1e-7, 0.0, 0),
+    ],
+)
+def test_iterations_that_constants_promise(g, distance, contraction, iterations):
+    promise = Start(distance, distance, precision=1e-6).promise(g, 1.0)
+    assert promise == {"step": g, "contraction": contraction, "iterations": iterations}
 
 
 @pytest.mark.parametrize("n_patches", [1, 2, 4])

@@ -83,6 +83,7 @@ def test_patches_of_one_entry_have_two_directions():
         ([], ValueError),
         ("a", TypeError),
         (10**400, TypeError),
+        (1j, TypeError),
     ],
 )
 def test_radii_must_be_positive_numbers(radii, error):

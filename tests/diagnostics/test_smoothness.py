@@ -223,7 +223,7 @@ class TestEdges:
         ({"angles": [4.0]}, ValueError, "angles must lie between 0 and pi"),
         ({"angles": [np.nan]}, ValueError, "angles must lie"),
         ({"angles": []}, ValueError, "angles must be one-dimensional"),
-        ({"angles": "x"}, TypeError, "angles must be numbers"),
+        ({"angles": "x"}, TypeError, "angles must be an array of numbers"),
         ({"confidence": 1.0}, ValueError, "confidence must lie"),
         ({"max_samples": 1}, ValueError, "max_samples must be at least 2"),
         ({"X": np.ones((1, 2, 3))}, ValueError, "n_samples=1"),
