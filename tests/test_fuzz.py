@@ -6,13 +6,13 @@ CONTRIBUTING.md says how to run many examples.
 import copy
 import io
 import warnings
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
@@ -291,6 +291,46 @@ def test_any_window_gives_numbers_or_errors(data, params, bank):
     make = ConvFilterBankRegressor if bank else ConvReLUFilterRegressor
     with explained():
         fit_and_use(make(**SEEDED | data[1] | params), data, ["fit"])
+
+
+FITTED = [
+    ConvReLUFilterRegressor(n_init=2, random_state=0, max_iter=3),
+    ConvFilterBankRegressor(1, n_init=2, random_state=0, max_iter=3),
+    ConvPatchExtractor(),
+]
+
+
+def numpy_takes_or_refuses(junk):
+    """Whether scikit-learn can say what is wrong, if anything."""
+    with suppress(TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            np.asarray(junk, dtype=float)
+        except OverflowError:
+            return False
+    return True
+
+
+@given(
+    st.sampled_from(FITTED),
+    st.sampled_from(["X", "y", "sample_weight"]),
+    JUNK.filter(numpy_takes_or_refuses),
+    st.sampled_from(["fit", "partial_fit", "predict", "score", "feature_map", "transform"]),
+)
+def test_junk_for_data_gives_numbers_or_errors(model, name, junk, method):
+    assume(hasattr(model, method))
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    arguments = {"X": X, "y": np.maximum(X[:, 0], 0), "sample_weight": None} | {name: junk}
+    if method in ("predict", "feature_map", "transform"):
+        arguments = {"X": arguments["X"]}
+    elif isinstance(model, ConvPatchExtractor):
+        del arguments["sample_weight"]
+    with explained():
+        model = copy.deepcopy(model).fit(X, np.maximum(X[:, 1], 0))
+        result = getattr(model, method)(**arguments)
+        if method in ("fit", "partial_fit"):
+            result = result.transform(X) if hasattr(model, "transform") else result.coef_
+        assert np.isfinite(result).all()
 
 
 FILTERS = hnp.arrays(
