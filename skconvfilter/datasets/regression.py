@@ -237,4 +237,4 @@ def _noise_level(clean, snr):
             f"snr={snr} has no meaning: the noiseless targets are constant. Give noise "
             "in its place, or another teacher."
         )
-    return float(np.sqrt(clean.var() / snr))
+    return float(clean.std() / np.sqrt(snr))

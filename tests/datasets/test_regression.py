@@ -227,6 +227,12 @@ def test_infinite_snr_is_no_noise():
     np.testing.assert_array_equal(y, same)
 
 
+def test_the_least_snr_gives_finite_noise():
+    _, y = make_filter_regression(snr=5e-324, random_state=0)
+    assert np.isfinite(y).all()
+    assert np.abs(y).max() > 1e150
+
+
 def test_zero_teacher_gives_noise_alone():
     X, y = make_filter_regression(teacher=np.zeros(10), intercept=1.5, random_state=0)
     np.testing.assert_array_equal(y, np.full(len(X), 1.5))
