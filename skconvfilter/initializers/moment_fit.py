@@ -46,7 +46,10 @@ def fit_moments(activation, moments, bank):
     W, damping = bank.filters, _FIRST_DAMPING
     value, gradient, hessian = evaluate(W)
     for _ in range(_MAX_STEPS):
-        shift = damping * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
+        curvature = np.trace(hessian) / len(hessian)
+        if not curvature > 0:  # filters so long that their activations are steps
+            break
+        shift = damping * curvature * np.eye(len(hessian))
         step = np.linalg.solve(hessian + shift, -gradient).reshape(W.shape[::-1]).T
         trial = evaluate(W + step)
         if trial[0] < value:

@@ -160,6 +160,16 @@ def test_no_filter_is_longer(name):
     assert bank.lengths.max() <= lengths_short_of_a_step(data.activation)[-1] * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "erf"])
+def test_a_bank_of_steps_is_shortened_and_else_left_alone(name):
+    # No derivative of a step's moments leads anywhere.
+    data, moments = make_problem(name, 1)
+    steps = data.bank._replace(filters=1e12 * data.bank.filters)
+    bank, _ = fit_moments(data.activation, moments, steps)
+    longest = lengths_short_of_a_step(data.activation)[-1]
+    np.testing.assert_allclose(bank.lengths, longest)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_misfit_and_its_derivatives(name):
     data, moments = make_problem(name, 4, signed=name in SIGNED)
