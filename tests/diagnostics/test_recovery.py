@@ -213,6 +213,11 @@ class TestRecovery:
             dataclasses.astuple(result), dataclasses.astuple(expected), rtol=1e-12
         )
 
+    @pytest.mark.parametrize("size", [1e-200, 1e-313])
+    def test_loss_beside_a_teacher_next_to_nothing_is_infinite(self, size, images, filters):
+        learned, teacher = filters
+        assert recovery(images, learned, size * teacher, **GEOMETRY).relative_loss == np.inf
+
     def test_patches_are_not_all_made_at_once(self):
         signals = np.random.default_rng(0).normal(size=(2000, 200))
         teacher = np.ones(64)
