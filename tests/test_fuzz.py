@@ -31,6 +31,10 @@ DTYPES = [np.float64, np.float32, np.float16, np.int16, np.uint8, np.bool_, obje
 # Factors of samples and targets, most often none.
 SCALES = st.sampled_from([1.0, 1.0, 1.0, 1e-3, 1e6, 1e150, 1e-150, 1e300, 1e-310])
 
+ARRAYS = hnp.arrays(
+    st.sampled_from([np.float64, np.int8, np.bool_, np.complex128, "U2"]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
 # What no parameter takes, or few.
 JUNK = st.one_of(
     st.none(),
@@ -44,10 +48,9 @@ JUNK = st.one_of(
         [{}, [], (), (0,), [[]], [1, "x"], object, np.array(2), np.zeros((0, 3))]
     ),
     st.lists(st.integers(-1, 4), max_size=3),
-    hnp.arrays(
-        st.sampled_from([np.float64, np.int8, np.bool_, np.complex128, "U2", object]),
-        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
-    ),
+    ARRAYS,
+    ARRAYS.map(lambda array: array.astype(object)),
+    st.just(np.array(Decimal("sNaN"), dtype=object)),
 )
 
 
