@@ -884,6 +884,7 @@ def test_random_state_decides_a_fit(recipe, noisy, make_bank):
 
 
 def test_global_random_state_is_used_only_where_asked_for(noisy, make_bank):
+    # NumPy's legacy generator is what scikit-learn takes for random_state=None.
     np.random.seed(7)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     make_bank(init="random", n_init=2).fit(noisy.X, noisy.y)

@@ -164,6 +164,7 @@ def test_random_state_decides_a_fit(params, noise, make_model):
 
 
 def test_global_random_state_is_used_only_where_asked_for(noise, make_model):
+    # NumPy's legacy generator is what scikit-learn takes for random_state=None.
     np.random.seed(7)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     make_model().fit(noise.X, noise.y)
