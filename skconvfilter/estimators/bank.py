@@ -1,27 +1,33 @@
-"""The regressor: a bank of convolutional filters."""
+"""The regressor of a bank of convolutional filters."""
 
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from skconvfilter.estimators.bank_fitting import fit_bank
-from skconvfilter.estimators.bank_outcome import bank_attributes, found_bank
-from skconvfilter.estimators.bank_settings import check_bank_settings
 from skconvfilter.estimators.base import PatchRegressor
-from skconvfilter.estimators.data import check_dataset
-from skconvfilter.estimators.fitting import Seeds
+from skconvfilter.estimators.data import Dataset
+from skconvfilter.estimators.fit import FitData, FittedFilters, Problem, Seeds, Starts
 from skconvfilter.estimators.out_of_core import in_blocks
-from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import warn_not_converged, warn_of_bank
-from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
-from skconvfilter.estimators.watching import Watch, with_callbacks
-from skconvfilter.model.bank import bank_responses, bank_values, check_activation
-from skconvfilter.solvers.driver import Status
+from skconvfilter.estimators.results import FitResult, Scaling, checked_coef
+from skconvfilter.estimators.settings import BankSettings, check_bank_settings
+from skconvfilter.estimators.starts import bank_redraw, bank_starts
+from skconvfilter.estimators.theory import bank_theory
+from skconvfilter.model.bank import activation_maps, bank_values, check_activation
+from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
+from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
+from skconvfilter.solvers.multistart import Candidates, SearchResult
+from skconvfilter.solvers.search import sequential_multistart
 
-_REMEDY = {
-    Status.MAX_ITER: "increase max_iter, of which solver='gauss-newton' needs least",
-    Status.DIVERGED: "lower learning_rate_init",
-}
+# Samples on which starts are compared: so many, or so many for each entry of the filters.
+_COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
+# Damping after a step that was not taken, as activations bend, and that up to which steps
+# are tried shorter before a start is given up: kinks may be close.
+_RECOVERY, _PATIENCE = 1e-4, 1e2
 
 
 class ConvFilterBankRegressor(PatchRegressor):
@@ -175,35 +181,54 @@ class ConvFilterBankRegressor(PatchRegressor):
     """
 
     _n_coef_axes, _signs = 2, "output_weights_"
+    _remedies = {
+        Status.MAX_ITER: "increase max_iter, or use solver='levenberg-marquardt'",
+        Status.DIVERGED: "lower learning_rate_init and learning_rate_final",
+    }
+
+    filters_: NDArray[np.floating[Any]]
+    output_weights_: NDArray[np.int_]
+    hessian_extremes_: tuple[float, float]
+    condition_number_: float
+    lambda_: float
+    rho_: float
 
     def __init__(
         self,
-        n_filters=5,
+        n_filters: int = 5,
         *,
-        kernel_size=None,
-        input_shape=None,
-        stride=1,
-        padding=0,
-        dilation=1,
-        activation="relu",
-        pooling="sum",
-        output_weights="ones",
-        solver="gauss-newton",
-        init="tensor",
-        contraction="all",
-        n_init=10,
-        learning_rate_init="auto",
-        batch_size="auto",
-        fit_intercept=True,
-        alpha=0.0,
-        max_iter="auto",
-        tol=1e-4,
-        n_iter_no_change=5,
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        kernel_size: int | Sequence[int] | None = None,
+        input_shape: int | Sequence[int] | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        activation: Literal[
+            "relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"
+        ] = "relu",
+        pooling: Literal["sum", "mean"] = "sum",
+        output_weights: Literal["ones", "signs"] = "ones",
+        solver: Literal["levenberg-marquardt", "gd", "sgd"] = "levenberg-marquardt",
+        init: Literal["tensor", "random"] | ArrayLike = "tensor",
+        contraction: Literal["all", "single"] = "all",
+        n_init: int = 10,
+        learning_rate: Literal["two-stage", "constant"] | Callable[..., ArrayLike] = "two-stage",
+        learning_rate_init: Literal["auto"] | float = "auto",
+        learning_rate_final: Literal["auto"] | float = "auto",
+        switch: Literal["auto"] | int = "auto",
+        batch_size: Literal["auto"] | int = "auto",
+        fit_intercept: bool = True,
+        alpha: float = 0.0,
+        max_iter: Literal["auto"] | int = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        diagnostics: bool = True,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_filters = n_filters
         self.kernel_size = kernel_size
         self.input_shape = input_shape
@@ -217,80 +242,30 @@ class ConvFilterBankRegressor(PatchRegressor):
         self.init = init
         self.contraction = contraction
         self.n_init = n_init
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.learning_rate_final = learning_rate_final
+        self.switch = switch
         self.batch_size = batch_size
         self.fit_intercept = fit_intercept
         self.alpha = alpha
         self.max_iter = max_iter
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.warm_start = warm_start
+        self.diagnostics = diagnostics
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit the filters.
-
-        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
-        for a stop, the fit ends with the best filters so far.
-
-        Parameters
-        ----------
-        X : array of one of the forms that :class:`ConvReLUFilterRegressor` takes
-            Samples, float32 or float64; other dtypes become float64.
-        y : array-like of shape (n_samples,)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights; only their ratios matter, and zero leaves a sample out.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For parameters and data that cannot be used; what was learnt before stays.
-
-        Warns
-        -----
-        ConvergenceWarning
-            Where the best start ended without having converged.
-        UserWarning
-            Where the tensor method gave no start, or what it assumes does not hold; where
-            there are fewer samples than entries of the filters.
-        """
-        with unchanged_on_failure(self):
-            dataset, settings, outcome, doubt = self._fit(X, y, sample_weight)
-        warn_of_bank(dataset, settings, doubt)
-        warn_not_converged(outcome.result.status, _REMEDY)
-        return self
-
-    @with_callbacks
-    def _fit(self, X, y, sample_weight):
-        dataset = check_dataset(self, X, y, sample_weight, reset=True)
-        settings = check_bank_settings(self, dataset)
-        previous = self._previous_bank(dataset.geometry)
-        seeds = Seeds.draw(self.random_state, settings.n_init)
-        watch = Watch(self, X, y, sample_weight)
-        with block_mapper(self.n_jobs) as map_blocks:
-            outcome, doubt = fit_bank(
-                dataset,
-                settings,
-                seeds,
-                previous=previous,
-                map_blocks=map_blocks,
-                callback=watch.callback(partial(found_bank, dataset, settings)),
-            )
-            learnt = bank_attributes(dataset, settings, outcome, seeds.theory)
-        replace_learnt(self, learnt)
-        watch.end()
-        return dataset, settings, outcome, doubt
+    def _problem(self, dataset: Dataset) -> "BankProblem":
+        layout = dataset.geometry.layout
+        return BankProblem(check_bank_settings(self, dataset.n_samples, layout))
 
     @in_blocks
-    def feature_map(self, X):
+    def feature_map(self, X: Any) -> NDArray[np.floating[Any]]:
         """Activation of every filter at every position, ``phi(w_j . Z_i)``.
 
         Parameters
@@ -311,9 +286,11 @@ class ConvFilterBankRegressor(PatchRegressor):
         """
         samples, geometry = self._samples(X)
         W = np.asarray(self.coef_).T
-        return bank_responses(samples, geometry, W, check_activation(self.activation))
+        return activation_maps(samples, geometry, W, check_activation(self.activation))
 
-    def _values(self, samples, geometry, map_blocks):
+    def _values(
+        self, samples: Any, geometry: PatchGeometry, map_blocks: Callable[..., Any]
+    ) -> NDArray[np.float64]:
         values = bank_values(
             samples,
             geometry,
@@ -325,23 +302,131 @@ class ConvFilterBankRegressor(PatchRegressor):
         )
         return values + self.intercept_
 
-    def __sklearn_tags__(self):
+    def _fitted_filters(self, geometry: PatchGeometry) -> FittedFilters | None:
+        fitted = super()._fitted_filters(geometry)
+        if fitted is not None and len(fitted.coef) != self.n_filters:
+            raise ValueError(
+                f"n_filters={self.n_filters}, but warm_start=True goes on from the "
+                f"{len(fitted.coef)} filters that were fitted: keep their number, or fit "
+                "anew with warm_start=False."
+            )
+        return fitted
+
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        # Sums of rectified responses do not fit any table.
+        # Sums of rectified preactivations do not fit any table.
         tags.regressor_tags.poor_score = True
         return tags
 
-    def _previous_bank(self, geometry):
-        if not (self.warm_start and hasattr(self, "coef_")):
-            return None
-        self._check_learnt(geometry)
-        if len(self.coef_) != self.n_filters:
-            raise ValueError(
-                f"n_filters={self.n_filters}, but warm_start=True goes on from the "
-                f"{len(self.coef_)} filters that were fitted: keep their number, or fit "
-                "anew with warm_start=False."
+
+@dataclass(frozen=True)
+class BankProblem(Problem[BankObjective]):
+    """A bank: one start after another, the most promising first."""
+
+    settings: BankSettings
+    mini_batch_remedies = "solver='gd'"
+
+    @property
+    def homogeneity(self) -> float | None:
+        return self.settings.activation.homogeneity
+
+    @property
+    def draws_mini_batches(self) -> bool:
+        return self.settings.solver == "sgd"
+
+    def make_objective(
+        self, dataset: Dataset, scaling: Scaling, map_blocks: Callable[..., Any] = map
+    ) -> BankObjective:
+        return BankObjective(
+            dataset.samples,
+            dataset.geometry,
+            scaling.targets(dataset.targets),
+            n_filters=self.settings.n_filters,
+            activation=self.settings.activation,
+            pooling=self.settings.pooling,
+            sample_weight=dataset.weights,
+            alpha=scaling.penalty(self.settings.alpha),
+            fit_intercept=self.settings.fit_intercept,
+            map_blocks=map_blocks,
+        )
+
+    def n_search_rows(self, objective: BankObjective) -> int | None:
+        return max(_COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY * objective.n_parameters)
+
+    def draw_starts(
+        self,
+        data: FitData[BankObjective],
+        scaling: Scaling,
+        seeds: Seeds,
+        fitted: FittedFilters | None,
+    ) -> Starts:
+        return bank_starts(data, self.settings, seeds, scaling, fitted)
+
+    def make_redraw(
+        self, sample: BankObjective, starts: Candidates, scaling: Scaling, seeds: Seeds
+    ) -> Callable[[int], NDArray[np.float64]]:
+        return bank_redraw(sample, starts, seeds)
+
+    def search(
+        self,
+        data: FitData[BankObjective],
+        starts: Candidates,
+        solver: Solver | None,
+        stopping: Stopping,
+        rng: np.random.Generator,
+        callback: Callback | None,
+    ) -> SearchResult:
+        sample = data.sample
+        if solver is None:
+            solver = LevenbergMarquardt(recovery=_RECOVERY, patience=_PATIENCE)
+        else:
+            # Gradient descent runs on all samples from its first step on.
+            sample = data.objective
+        return sequential_multistart(
+            data.objective,
+            sample,
+            starts,
+            solver,
+            stopping,
+            validation=data.validation,
+            callback=callback,
+        )
+
+    def prediction_attributes(
+        self, dataset: Dataset, scaling: Scaling, found: Any
+    ) -> dict[str, Any]:
+        layout, n_filters = dataset.geometry.layout, self.settings.n_filters
+        intercept = scaling.intercept(found.intercept)
+        coef = checked_coef(dataset, scaling.filters(found.w), intercept)
+        return {
+            "coef_": coef.reshape(n_filters, layout.patch_dim),
+            "filters_": coef.reshape(n_filters, *layout.window_shape),
+            "output_weights_": found.sign.astype(int),
+            "intercept_": float(intercept),
+        }
+
+    def theory_attributes(
+        self, dataset: Dataset, result: FitResult, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        fitted = self.prediction_attributes(dataset, result.scaling, result.search)
+        return bank_theory(dataset, self.settings, fitted, rng)
+
+    def warnings(self, dataset: Dataset, result: FitResult) -> Iterator[str]:
+        layout = dataset.geometry.layout
+        if result.start_warning is not None:
+            yield result.start_warning
+        init = self.settings.init
+        if layout.overlaps and isinstance(init, str) and init == "tensor":
+            yield (
+                "The patches overlap, but init='tensor' assumes independent ones: the "
+                "filters may come from a random start. Use stride=kernel_size, or "
+                "init='random'."
             )
-        coef = np.asarray(self.coef_, dtype=np.float64)
-        # Filters of 0, which constant targets leave, would stay.
-        return None if coef.size and not coef.any() else (coef, self.output_weights_)
+        n_entries = self.settings.n_filters * layout.patch_dim
+        if dataset.n_samples < n_entries:
+            yield (
+                f"There are fewer samples (n_samples={dataset.n_samples}) than entries of "
+                f"the filters (n_filters * patch_dim = {n_entries}), so that many filters "
+                "fit equally well. Pass more samples, or use fewer or smaller filters."
+            )

@@ -1,34 +1,198 @@
-"""What regressors over patches share: predictions, and checks of what they are from."""
+"""What the estimators share: the fit, predictions, checks of fitted state, persistence."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from skconvfilter.estimators.data import check_samples
+from skconvfilter.diagnostics.certificate import Certificate
+from skconvfilter.estimators.callbacks import (
+    CallbackSupportMixin,
+    FitCallbacks,
+    with_callbacks,
+)
+from skconvfilter.estimators.data import Dataset, check_dataset, check_samples
+from skconvfilter.estimators.fit import FittedFilters, Problem, Seeds, run_fit
 from skconvfilter.estimators.out_of_core import in_blocks, load_columns
-from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.state import PersistentEstimator
-from skconvfilter.estimators.watching import CallbackSupportMixin
+from skconvfilter.estimators.results import FitResult, search_attributes
+from skconvfilter.estimators.threads import block_mapper
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.solvers.driver import Status
+from skconvfilter.version import __version__
 
 
-class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
+class VersionWarning(InconsistentVersionWarning):
+    """An estimator comes from a file that another version of this package wrote."""
+
+    def __init__(self, estimator_name: str, original_version: str) -> None:
+        super().__init__(
+            estimator_name=estimator_name,
+            current_sklearn_version=__version__,
+            original_sklearn_version=original_version,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"This {self.estimator_name} was saved by version "
+            f"{self.original_sklearn_version} of skconvfilter, but the version here is "
+            f"{self.current_sklearn_version}: predictions may be wrong. Install the "
+            "former version, or fit anew."
+        )
+
+
+class PersistentEstimator(BaseEstimator):
+    """An estimator whose state, in a file, is plain and knows the package's version."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**super().__getstate__(), "_skconvfilter_version": __version__}
+        if isinstance(state.get("certificate_"), Certificate):
+            state["certificate_"] = state["certificate_"].to_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version = state.pop("_skconvfilter_version", "unknown")
+        if version != __version__:
+            warnings.warn(VersionWarning(type(self).__name__, version), stacklevel=2)
+        if isinstance(state.get("certificate_"), dict):
+            state["certificate_"] = Certificate.from_dict(state["certificate_"])
+        super().__setstate__(state)
+
+
+class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, ABC):
     """Base of regressors whose `coef_` has the length of a patch as its last axis.
 
-    Subclasses define ``_values(samples, geometry, map_blocks)``, float64 predictions, how
-    many axes their `coef_` has, and the name of the attribute with the sign of each filter.
+    Everything that does not depend on the model is here. A subclass says what its model is
+    by the abstract methods below, and by
+
+    * ``_n_coef_axes``: the number of axes of its `coef_`;
+    * ``_signs``: the name of the attribute with the sign of each filter;
+    * ``_remedies``: what to do about a fit that ended with a status.
     """
 
-    _n_coef_axes: int
-    _signs: str
+    _n_coef_axes: ClassVar[int]
+    _signs: ClassVar[str]
+    _remedies: ClassVar[dict[Status, str]]
+
+    n_jobs: int | None
+    random_state: Any
+    warm_start: bool
+
+    coef_: NDArray[np.floating[Any]]
+    intercept_: float
+    loss_: float
+    relative_loss_: float
+    n_iter_: int
+    loss_curve_: NDArray[np.float64]
+    coef_path_: NDArray[np.floating[Any]]
+    restart_losses_: NDArray[np.float64]
+    best_restart_: int
+    history_: dict[str, NDArray[Any]]
+    validation_scores_: NDArray[np.float64]
+    best_validation_score_: float
+    n_samples_seen_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    @abstractmethod
+    def _problem(self, dataset: Dataset) -> Problem[Any]:
+        """The problem of a fit to these data; raises for parameters that are wrong."""
+
+    @abstractmethod
+    def _values(
+        self, samples: Any, geometry: PatchGeometry, map_blocks: Callable[..., Any]
+    ) -> NDArray[np.float64]:
+        """Predictions (n_samples,) for flat samples."""
+
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the model.
+
+        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
+        for a stop, the fit ends with the best filters so far.
+
+        Parameters
+        ----------
+        X : array of one of the forms that the description of the class lists
+            Samples, float32 or float64; other dtypes become float64.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights; only their ratios matter, and zero leaves a sample out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters and data that cannot be used. The estimator keeps its state.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best restart has not converged.
+        UserWarning
+            If the data do not meet what the settings assume.
+        """
+        with unchanged_on_failure(self):
+            problem, dataset, result = self._fit(X, y, sample_weight)
+        for message in problem.warnings(dataset, result):
+            warnings.warn(message, UserWarning, stacklevel=2)
+        status = result.search.status
+        if status in self._remedies:
+            warnings.warn(
+                f"The best restart has not converged: {status.value}. "
+                f"Remedy: {self._remedies[status]}.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    @with_callbacks
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Problem[Any], Dataset, FitResult]:
+        dataset = check_dataset(self, X, y, sample_weight, reset=True)
+        problem = self._problem(dataset)
+        filters = self._fitted_filters(dataset.geometry)
+        seeds = Seeds.draw(self.random_state, problem.settings.n_init)
+        callbacks = FitCallbacks(self, X, y, sample_weight)
+        prediction_attributes = partial(problem.prediction_attributes, dataset)
+        with block_mapper(self.n_jobs) as map_blocks:
+            result = run_fit(
+                problem,
+                dataset,
+                seeds,
+                fitted=filters,
+                map_blocks=map_blocks,
+                callback=callbacks.on_iteration(prediction_attributes),
+            )
+            fitted = prediction_attributes(result.scaling, result.search)
+            fitted |= search_attributes(dataset, result, fitted["coef_"].shape)
+            if problem.settings.diagnostics:
+                fitted |= problem.theory_attributes(dataset, result, seeds.theory)
+        replace_fitted(self, fitted)
+        callbacks.on_fit_end()
+        return problem, dataset, result
 
     @in_blocks
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[np.floating[Any]]:
         """Predict targets.
 
         Parameters
         ----------
-        X : array of one of the forms listed above
+        X : array of one of the forms that :meth:`fit` takes
             The number of patches may differ from that of the samples fitted, where
             patches come as given.
 
@@ -43,14 +207,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
             Before a fit.
         TypeError, ValueError
             For an `X` that cannot be used, or with patches of another length; for fitted
-            attributes that no fit has left so, as in a corrupted file.
+            attributes that have been changed, as in a corrupted file.
         """
         samples, geometry = self._samples(X)
         with block_mapper(self.n_jobs) as map_blocks:
             values = self._values(samples, geometry, map_blocks)
         return values.astype(samples.dtype)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Coefficient of determination R^2 of the predictions.
 
         Parameters
@@ -77,23 +241,32 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
         )
         return r2_score(y, predicted, sample_weight=sample_weight)
 
-    def _samples(self, X):
-        """Flat samples and geometry of what a fitted estimator is to look at."""
+    def _samples(self, X: Any) -> tuple[NDArray[Any], PatchGeometry]:
+        """Flat samples and geometry for a method of a fitted estimator."""
         check_is_fitted(self)
         samples, geometry = check_samples(self, X, reset=False)
-        self._check_learnt(geometry)
+        self._check_fitted_state(geometry)
         return samples, geometry
 
-    def _check_learnt(self, geometry):
-        """Raise ValueError unless what was learnt is sound, and for patches like these."""
-        shape, patch_dim = np.shape(self._learnt("coef_")), geometry.layout.patch_dim
+    def _fitted_filters(self, geometry: PatchGeometry) -> FittedFilters | None:
+        """Filters that a warm start goes on from."""
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return None
+        self._check_fitted_state(geometry)
+        coef = np.asarray(self.coef_, dtype=np.float64)
+        # Filters of 0, which constant targets leave, are active nowhere and would stay.
+        return FittedFilters(coef, getattr(self, self._signs)) if coef.any() else None
+
+    def _check_fitted_state(self, geometry: PatchGeometry) -> None:
+        """Raise ValueError unless the fitted attributes are sound, and fit these patches."""
+        shape, patch_dim = np.shape(self._fitted("coef_")), geometry.layout.patch_dim
         if len(shape) != self._n_coef_axes or shape[-1] != patch_dim:
             raise ValueError(
                 f"The fitted coef_ has shape {shape}, but the patches of X have "
                 f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
                 "anew without warm_start."
             )
-        one_per_filter = np.shape(self._learnt(self._signs))
+        one_per_filter = np.shape(self._fitted(self._signs))
         if one_per_filter != shape[:-1]:
             raise ValueError(
                 f"The fitted coef_ has shape {shape}, but {self._signs} has shape "
@@ -103,8 +276,8 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
         self._check_numbers("intercept_", np.isfinite, "a finite number")
         self._check_numbers(self._signs, lambda signs: np.abs(signs) == 1, "1 or -1")
 
-    def _check_numbers(self, name, valid, expected):
-        numbers = np.asarray(self._learnt(name))
+    def _check_numbers(self, name: str, valid: Callable[..., Any], expected: str) -> None:
+        numbers = np.asarray(self._fitted(name))
         if numbers.dtype.kind == "O":
             numbers = np.asarray(numbers.tolist())
         if numbers.dtype.kind not in "iuf" or not valid(numbers).all():
@@ -113,8 +286,30 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator):
                 "it came from is corrupted. Fit anew."
             )
 
-    def _learnt(self, name):
+    def _fitted(self, name: str) -> Any:
         try:
             return getattr(self, name)
         except AttributeError:
             raise ValueError(f"The fitted {name} is missing. Fit anew.") from None
+
+
+@contextmanager
+def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Restore all attributes if the block raises, an interrupt included."""
+    attributes = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(attributes)
+        raise
+
+
+def replace_fitted(estimator: BaseEstimator, fitted: dict[str, Any]) -> None:
+    """Put new fitted attributes in the place of all old ones."""
+    for name in list(vars(estimator)):
+        # What validation has just set stays.
+        if name.endswith("_") and name not in ("n_features_in_", "feature_names_in_"):
+            delattr(estimator, name)
+    vars(estimator).pop("_stream", None)
+    vars(estimator).update(fitted)

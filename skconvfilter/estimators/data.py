@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
@@ -15,12 +17,9 @@ from skconvfilter.estimators.out_of_core import (
     sample_blocks,
 )
 from skconvfilter.model.blocks import SampleBlocks
-from skconvfilter.model.geometry import (
-    PatchGeometry,
-    convolution_geometry,
-    flatten_windows,
-)
+from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
+from skconvfilter.model.validation import check_range
 
 _DTYPES = (np.float64, np.float32)
 
@@ -29,35 +28,51 @@ _DTYPES = (np.float64, np.float32)
 class Dataset:
     """Checked data of a fit."""
 
-    samples: np.ndarray | SampleBlocks  # (n_samples, n_features)
+    samples: Any  # ndarray or SampleBlocks of shape (n_samples, n_features)
     geometry: PatchGeometry
-    targets: np.ndarray  # (n_samples,)
-    weights: np.ndarray | None  # (n_samples,), positive
+    targets: NDArray[np.float64]  # (n_samples,)
+    weights: NDArray[np.float64] | None  # (n_samples,), positive
 
     @property
-    def n_samples(self):
+    def n_samples(self) -> int:
         """Number of samples."""
         return len(self.targets)
 
-    def take(self, rows):
+    def check_range(self) -> None:
+        """Raise ValueError for samples or targets whose squares leave the range.
+
+        Of samples that are not in memory this is the first pass, which checks them.
+        """
+        check_range("X", self.samples)
+        check_range("y", self.targets)
+
+    def take(self, rows: Any) -> "Dataset":
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
         return Dataset(self.samples[rows], self.geometry, self.targets[rows], weights)
 
-    def without_zero_weights(self):
+    def without_zero_weights(self) -> "Dataset":
         """Only the samples that count."""
         if self.weights is None or self.weights.min() > 0:
             return self
         return self.take(self.weights > 0)
 
-    def with_unit_weights(self):
+    def with_unit_weights(self) -> "Dataset":
         """The same with weights of at most 1, so that their sums stay in range."""
         if self.weights is None:
             return self
         return replace(self, weights=self.weights / self.weights.max())
 
 
-def check_dataset(estimator, X, y, sample_weight, *, reset, in_memory=False):
+def check_dataset(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    reset: bool,
+    in_memory: bool = False,
+) -> Dataset:
     """Samples, targets and weights of a fit; see the functions below.
 
     Targets and weights are taken for small: they are loaded where they are dask arrays.
@@ -76,7 +91,9 @@ def check_dataset(estimator, X, y, sample_weight, *, reset, in_memory=False):
     return dataset.without_zero_weights()
 
 
-def check_samples(estimator, X, *, reset, in_memory=False):
+def check_samples(
+    estimator: Any, X: Any, *, reset: bool, in_memory: bool = False
+) -> tuple[Any, PatchGeometry]:
     """Flat samples and their geometry, for the window parameters of `estimator`.
 
     Sets or checks ``n_features_in_``: the number of features of a 2-D `X`, the length of
@@ -112,7 +129,9 @@ def check_samples(estimator, X, *, reset, in_memory=False):
     return _check_patches(estimator, X, reset, elsewhere)
 
 
-def check_flat_samples(estimator, X, *, reset, elsewhere=False):
+def check_flat_samples(
+    estimator: Any, X: Any, *, reset: bool, elsewhere: bool = False
+) -> tuple[Any, PatchGeometry]:
     """The same for 2-D `X` only, which may be elsewhere than in memory."""
     if not elsewhere:
         refuse_lazy_and_masked(X, "X")
@@ -128,20 +147,13 @@ def check_flat_samples(estimator, X, *, reset, elsewhere=False):
         )
     if not elsewhere and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
-    geometry = convolution_geometry(
-        X.shape[1],
-        estimator.kernel_size,
-        estimator.input_shape,
-        estimator.stride,
-        estimator.padding,
-        estimator.dilation,
-    )
+    geometry = Convolution.of(estimator).geometry(X.shape[1])
     if elsewhere:
         X = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
     return X, geometry
 
 
-def check_targets(estimator, y):
+def check_targets(estimator: Any, y: Any) -> NDArray[np.float64]:
     """Targets as a float64 vector.
 
     Raises
@@ -162,7 +174,7 @@ def check_targets(estimator, y):
     return column_or_1d(y, warn=True)
 
 
-def check_weights(sample_weight, n_samples):
+def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """Weights as a float64 vector, or None.
 
     Raises
@@ -193,7 +205,7 @@ def check_weights(sample_weight, n_samples):
     return weights
 
 
-def _as_array_if_nested(X):
+def _as_array_if_nested(X: Any) -> Any:
     # Nested lists may hold patches; what has a shape of its own, and 2-D lists, are left
     # to scikit-learn, whose messages users know.
     if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
@@ -201,19 +213,19 @@ def _as_array_if_nested(X):
     return X
 
 
-def _holds_strings(y):
+def _holds_strings(y: Any) -> bool:
     y = np.asarray(y)
     if y.dtype.kind == "O":
         return any(isinstance(target, str | bytes) for target in y.ravel())
     return y.dtype.kind in "USTV"
 
 
-def _quiet_sums():
+def _quiet_sums() -> np.errstate:
     # To see whether all is finite, scikit-learn sums up, which may overflow either way.
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _without_gaps(samples, geometry):
+def _without_gaps(samples: NDArray[Any], geometry: PatchGeometry) -> NDArray[Any]:
     """Samples with 0 for what lies between the patches, if that is not finite."""
     shown = np.zeros(samples.shape[1], dtype=bool)
     shown[(geometry.layout.base[:, np.newaxis] + geometry.layout.tap).ravel()] = True
@@ -222,7 +234,9 @@ def _without_gaps(samples, geometry):
     return np.where(shown, samples, samples.dtype.type(0))
 
 
-def _check_patches(estimator, X, reset, elsewhere):
+def _check_patches(
+    estimator: Any, X: Any, reset: bool, elsewhere: bool
+) -> tuple[Any, PatchGeometry]:
     if not elsewhere:
         refuse_lazy_and_masked(X, "X")
     if issparse(X):

@@ -1,15 +1,19 @@
 """The transformer from images and signals to their patches."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from skconvfilter.estimators.base import PersistentEstimator, unchanged_on_failure
 from skconvfilter.estimators.data import check_flat_samples
-from skconvfilter.estimators.parameters import check_boolean
-from skconvfilter.estimators.state import PersistentEstimator, unchanged_on_failure
+from skconvfilter.estimators.settings import check_boolean
 from skconvfilter.kernels.reference import patch_windows
-from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.model.geometry import Convolution
 
 
 class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
@@ -55,16 +59,19 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
     (2, 144)
     """
 
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
     def __init__(
         self,
-        kernel_size=None,
+        kernel_size: int | Sequence[int] | None = None,
         *,
-        input_shape=None,
-        stride=1,
-        padding=0,
-        dilation=1,
-        flatten=False,
-    ):
+        input_shape: int | Sequence[int] | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        flatten: bool = False,
+    ) -> None:
         self.kernel_size = kernel_size
         self.input_shape = input_shape
         self.stride = stride
@@ -72,7 +79,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         self.dilation = dilation
         self.flatten = flatten
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters against the shape of `X`; nothing is learned.
 
         Parameters
@@ -97,7 +104,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
             check_flat_samples(self, X, reset=True)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> NDArray[np.floating[Any]]:
         """Cut samples into patches.
 
         Parameters
@@ -129,7 +136,9 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         return patches
 
     @available_if(lambda self: self.flatten)
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> NDArray[np.object_]:
         """Name the columns with ``flatten=True``: ``patch{i}_{t}``.
 
         Parameters
@@ -152,20 +161,13 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
             For other names than those seen in `fit`.
         """
         check_is_fitted(self)
-        geometry = convolution_geometry(
-            self.n_features_in_,
-            self.kernel_size,
-            self.input_shape,
-            self.stride,
-            self.padding,
-            self.dilation,
-        )
+        geometry = Convolution.of(self).geometry(self.n_features_in_)
         _check_feature_names_in(self, input_features)
         n_patches, patch_dim = geometry.layout.n_patches, geometry.layout.patch_dim
         names = [f"patch{i}_{t}" for i in range(n_patches) for t in range(patch_dim)]
         return np.array(names, dtype=object)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

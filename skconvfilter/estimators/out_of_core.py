@@ -1,9 +1,12 @@
 """Samples that are not in memory: dask arrays, and arrays that are mapped to files."""
 
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial, wraps
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.dask_blocks import DaskBlocks
@@ -16,12 +19,17 @@ _MAX_ELEMENTS = 2**20
 _NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
 
 
-def is_mapped(X):
+def is_mapped(X: Any) -> bool:
     """Whether these are numbers in a file, which are never copied whole."""
-    return isinstance(X, np.memmap) and X.ndim > 1 and X.size and X.dtype.kind in "fiub"
+    return (
+        isinstance(X, np.memmap)
+        and X.ndim > 1
+        and X.size > 0
+        and X.dtype.kind in "fiub"
+    )
 
 
-def sample_blocks(X, dtypes, patch_dim):
+def sample_blocks(X: Any, dtypes: tuple[Any, ...], patch_dim: int) -> SampleBlocks:
     """The samples of a fit behind a dask array or a mapped one.
 
     They are read in the dtype of `X` if that is among `dtypes`, else in the first.
@@ -32,7 +40,7 @@ def sample_blocks(X, dtypes, patch_dim):
     return SampleBlocks.of_file(X, dtype, row_blocks(len(X), patch_dim))
 
 
-def check_chunks(X, *, sizes_known=True):
+def check_chunks(X: Any, *, sizes_known: bool = True) -> None:
     """Refuse what is no dask array of samples, each in one chunk.
 
     Raises
@@ -68,7 +76,7 @@ def check_chunks(X, *, sizes_known=True):
         )
 
 
-def load_columns(**arrays):
+def load_columns(**arrays: Any) -> Iterable[Any]:
     """Small arrays in memory: those that are dask arrays are computed, at once.
 
     Parameters
@@ -93,7 +101,7 @@ def load_columns(**arrays):
     return arrays.values()
 
 
-def refuse_mini_batches(dataset, batch_size, remedies):
+def refuse_mini_batches(samples: Any, batch_size: int, remedies: str) -> None:
     """Refuse random samples where every one of them would be read with its block.
 
     Raises
@@ -101,16 +109,19 @@ def refuse_mini_batches(dataset, batch_size, remedies):
     ValueError
         Naming the remedies.
     """
-    few = isinstance(dataset.samples, DaskBlocks) and dataset.n_samples >= 2 * batch_size
+    few = isinstance(samples, DaskBlocks) and len(samples) >= 2 * batch_size
     if few:
         raise ValueError(
             "solver='sgd' draws mini-batches from all samples, which a dask array gives "
-            f"block by block only: use {remedies}, or solver='gauss-newton'; or pass the "
+            f"block by block only: use {remedies}, or solver='levenberg-marquardt'; or pass the "
             "blocks to partial_fit, one after the other."
         )
 
 
-def in_blocks(method):
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def in_blocks(method: Method) -> Method:
     """Let a method of `X` alone, one row in and one row out, run on blocks of rows.
 
     On a dask array it is lazy: the result is a dask array. From a file as many rows are
@@ -118,13 +129,13 @@ def in_blocks(method):
     """
 
     @wraps(method)
-    def run(self, X):
+    def run(self: Any, X: Any) -> Any:
         if is_dask(X):
             check_chunks(X, sizes_known=False)
             # Checks what can be checked at once, and shows what will come out.
             row = method(self, np.zeros((1, *X.shape[1:]), X.dtype))
             return X.map_blocks(
-                partial(_of_block, method, _lightened(self), row[:0]),
+                partial(_of_block, method, _strip_for_predict(self), row[:0]),
                 chunks=(X.chunks[0], *((size,) for size in row.shape[1:])),
                 drop_axis=list(range(1, X.ndim)),
                 new_axis=list(range(1, row.ndim)),
@@ -137,14 +148,16 @@ def in_blocks(method):
             return np.concatenate(parts)
         return method(self, X)
 
-    return run
+    return run  # type: ignore[return-value]
 
 
-def _of_block(method, estimator, nothing, block):
-    return method(estimator, block) if len(block) else nothing
+def _of_block(
+    method: Callable[..., Any], estimator: Any, empty: NDArray[Any], block: Any
+) -> NDArray[Any]:
+    return method(estimator, block) if len(block) else empty
 
 
-def _lightened(estimator):
+def _strip_for_predict(estimator: Any) -> Any:
     """A copy with nothing but parameters and what predictions need."""
     light = copy(estimator)
     for name in list(vars(light)):

@@ -1,147 +1,250 @@
-"""The constructor parameters that steer a fit, checked and with their defaults resolved."""
+"""Constructor parameters, checked and with their defaults resolved.
+
+Errors name the parameter and what it should be.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.estimators.parameters import (
-    check_auto_or_integer,
-    check_boolean,
-    check_count,
-    check_filters,
-    check_jobs,
-    check_option,
-    check_rate,
-    check_real,
-    check_verbose,
-    is_option,
-)
-from skconvfilter.model.validation import check_integer
+from skconvfilter.kernels.layout import PatchLayout
+from skconvfilter.model.activations import ACTIVATIONS, Activation
+from skconvfilter.model.bank import POOLINGS
+from skconvfilter.model.validation import check_integer, check_range, real
 
-# Iterations of a solver on its own, and before a polish, whose job it then only is to
-# leave the poor cells that the starts may lie in.
-_MAX_ITER = {"sgd": 200, "gd": 1000, "gauss-newton": 100}
-_MAX_ITER_BEFORE_POLISH = {"sgd": 2, "gd": 20, "gauss-newton": 100}
+# More restarts or filters than this are a mistake, which would fill the memory.
+_LARGEST_COUNT = 10**6
+
+# Iterations of a solver for one filter on its own, and before the polish, whose job it then
+# only is to leave the poor cells that the starts may lie in; and for a bank.
+_MAX_ITER = {"sgd": 200, "gd": 1000, "levenberg-marquardt": 100}
+_MAX_ITER_BEFORE_POLISH = {"sgd": 2, "gd": 20, "levenberg-marquardt": 100}
+_MAX_ITER_OF_BANK = {"levenberg-marquardt": 200, "gd": 3000, "sgd": 200}
 _MAX_POLISH = 100
 # Up to this many samples the automatic mini-batch is all of them.
 _FULL_BATCH, _MINI_BATCH = 200, 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to fit; attributes are named and documented as the estimator's parameters."""
+    """How to fit; attributes are named and documented as the estimators' parameters."""
 
     solver: str
-    init: str | np.ndarray | Callable
-    init_radius: str | float
     n_init: int
-    learning_rate: str | Callable
+    learning_rate: str | Callable[..., Any]
     learning_rate_init: str | float
     learning_rate_final: str | float
     switch: str | int
     batch_size: int
-    polish: bool
     fit_intercept: bool
-    output_sign: str | int
     alpha: float
     max_iter: int
-    max_polish: int
     tol: float
     n_iter_no_change: int
     early_stopping: bool
     validation_fraction: float
-    warm_start: bool
     diagnostics: bool
 
 
-def check_settings(estimator, n_samples):
-    """Read and check the parameters of an estimator about to be fitted.
+@dataclass(frozen=True, kw_only=True)
+class FilterSettings(FitSettings):
+    """How to fit one filter."""
+
+    init: str | NDArray[np.float64] | Callable[..., Any]
+    init_radius: str | float
+    polish: bool
+    max_polish: int
+    output_sign: str | int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankSettings(FitSettings):
+    """How to fit a bank."""
+
+    init: str | NDArray[np.float64]  # an array (n_init, n_filters, patch_dim)
+    n_filters: int
+    activation: Activation
+    pooling: str
+    output_weights: str
+    contraction: str
+
+
+def check_filter_settings(estimator: Any, n_samples: int) -> FilterSettings:
+    """Read and check the parameters of an estimator of one filter, about to be fitted.
 
     Raises
     ------
     TypeError, ValueError
         Naming the parameter and what it should be.
     """
-    solver = check_option("solver", estimator.solver, ("sgd", "gauss-newton", "gd"))
     polish = check_boolean("polish", estimator.polish)
-    fit_intercept = check_boolean("fit_intercept", estimator.fit_intercept)
-    max_iter, max_polish = _check_max_iter(estimator.max_iter, solver, polish)
-    check_jobs(estimator.n_jobs)
-    check_verbose(estimator.verbose)
-    return FitSettings(
-        solver=solver,
+    table = _MAX_ITER_BEFORE_POLISH if polish else _MAX_ITER
+    rules = ("two-stage", "constant", "theory")
+    common = _check_common(estimator, n_samples, max_iter=table, rules=rules)
+    alone = common["solver"] == "levenberg-marquardt"
+    return FilterSettings(
+        **common,
         init=_check_init(estimator.init),
         init_radius=_check_radius(estimator.init_radius),
-        n_init=check_count("n_init", estimator.n_init),
-        learning_rate=_check_learning_rate(estimator.learning_rate),
-        learning_rate_init=check_rate("learning_rate_init", estimator.learning_rate_init),
-        learning_rate_final=check_rate(
+        polish=polish,
+        max_polish=common["max_iter"] if alone else _MAX_POLISH,
+        output_sign=check_option("output_sign", estimator.output_sign, ("auto", 1, -1)),
+    )
+
+
+def check_bank_settings(
+    estimator: Any, n_samples: int, layout: PatchLayout
+) -> BankSettings:
+    """The same for an estimator of a bank."""
+    n_filters = check_count("n_filters", estimator.n_filters)
+    activation = check_option("activation", estimator.activation, tuple(ACTIVATIONS))
+    weights = ("ones", "signs")
+    return BankSettings(
+        **_check_common(
+            estimator, n_samples, max_iter=_MAX_ITER_OF_BANK, rules=("two-stage", "constant")
+        ),
+        init=_check_bank_init(estimator.init, n_filters, layout),
+        n_filters=n_filters,
+        activation=ACTIVATIONS[activation],
+        pooling=check_option("pooling", estimator.pooling, POOLINGS),
+        output_weights=check_option("output_weights", estimator.output_weights, weights),
+        contraction=check_option("contraction", estimator.contraction, ("all", "single")),
+    )
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int from 1 to a million."""
+    return check_integer(name, value, minimum=1, maximum=_LARGEST_COUNT)
+
+
+def check_boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def check_option(name: str, value: Any, options: tuple[Any, ...]) -> Any:
+    """Return `value` if it is one of the options."""
+    for option in options:
+        if isinstance(option, str) and is_option(value, option):
+            return option
+        if isinstance(value, Integral) and not isinstance(value, bool) and value == option:
+            return option
+    listed = ", ".join(repr(option) for option in options)
+    raise ValueError(f"{name} must be one of {listed}, got {value!r}.")
+
+
+def is_option(value: Any, option: str) -> bool:
+    """Whether `value` is the string `option`; arrays and numbers are not."""
+    return isinstance(value, str) and value == option
+
+
+def check_filters(init: Any) -> NDArray[np.float64]:
+    """Return starts of one filter, float64 of shape (n_init, patch_dim)."""
+    expected = (
+        "init must be 'ball', a callable, or filters of shape (patch_dim,) or "
+        "(n_init, patch_dim)"
+    )
+    filters = np.atleast_2d(_numbers_of_init(init, expected))
+    if filters.ndim != 2 or filters.size == 0:
+        raise ValueError(f"{expected}; got shape {np.shape(init)}.")
+    return _checked_numbers(filters)
+
+
+def _check_common(
+    estimator: Any, n_samples: int, *, max_iter: dict[str, int], rules: tuple[str, ...]
+) -> dict[str, Any]:
+    """The fields of FitSettings by name; `max_iter` holds the defaults of each solver."""
+    solver = check_option("solver", estimator.solver, tuple(max_iter))
+    fit_intercept = check_boolean("fit_intercept", estimator.fit_intercept)
+    n_iterations = _check_auto_or_integer("max_iter", estimator.max_iter)
+    _check_jobs(estimator.n_jobs)
+    _check_verbose(estimator.verbose)
+    check_boolean("warm_start", estimator.warm_start)
+    learning_rate = estimator.learning_rate
+    if not callable(learning_rate):
+        learning_rate = check_option("learning_rate", learning_rate, rules)
+    return {
+        "solver": solver,
+        "n_init": check_count("n_init", estimator.n_init),
+        "learning_rate": learning_rate,
+        "learning_rate_init": _check_rate(
+            "learning_rate_init", estimator.learning_rate_init
+        ),
+        "learning_rate_final": _check_rate(
             "learning_rate_final", estimator.learning_rate_final
         ),
-        switch=check_auto_or_integer("switch", estimator.switch, minimum=1),
-        batch_size=check_batch_size(estimator.batch_size, solver, fit_intercept, n_samples),
-        polish=polish,
-        fit_intercept=fit_intercept,
-        output_sign=check_option("output_sign", estimator.output_sign, ("auto", 1, -1)),
-        alpha=check_real("alpha", estimator.alpha, low=0.0),
-        max_iter=max_iter,
-        max_polish=max_polish,
-        tol=check_real("tol", estimator.tol, low=0.0),
-        n_iter_no_change=check_integer(
+        "switch": _check_auto_or_integer("switch", estimator.switch),
+        "batch_size": _check_batch_size(
+            estimator.batch_size, solver, fit_intercept, n_samples
+        ),
+        "fit_intercept": fit_intercept,
+        "alpha": _check_real("alpha", estimator.alpha, low=0.0),
+        "max_iter": max_iter[solver] if n_iterations == "auto" else n_iterations,
+        "tol": _check_real("tol", estimator.tol, low=0.0),
+        "n_iter_no_change": check_integer(
             "n_iter_no_change", estimator.n_iter_no_change, minimum=1
         ),
-        early_stopping=check_boolean("early_stopping", estimator.early_stopping),
-        validation_fraction=check_real(
+        "early_stopping": check_boolean("early_stopping", estimator.early_stopping),
+        "validation_fraction": _check_real(
             "validation_fraction",
             estimator.validation_fraction,
             low=0.0,
             high=1.0,
             open_low=True,
         ),
-        warm_start=check_boolean("warm_start", estimator.warm_start),
-        diagnostics=check_boolean("diagnostics", estimator.diagnostics),
-    )
+        "diagnostics": check_boolean("diagnostics", estimator.diagnostics),
+    }
 
 
-def _check_max_iter(max_iter, solver, polish):
-    table = _MAX_ITER_BEFORE_POLISH if polish else _MAX_ITER
-    max_iter = check_auto_or_integer("max_iter", max_iter, minimum=1)
-    if max_iter == "auto":
-        max_iter = table[solver]
-    return max_iter, max_iter if solver == "gauss-newton" else _MAX_POLISH
+def _check_real(
+    name: str, value: Any, *, low: float, high: float = np.inf, open_low: bool = False
+) -> float:
+    """Return `value` as a finite float of [low, high), or (low, high) if `open_low`."""
+    value = real(name, value)
+    inside = (low < value if open_low else low <= value) and value < high
+    if not (np.isfinite(value) and inside):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"{name} must be in {bracket}{low}, {high}), got {value}.")
+    return float(value)
 
 
-def _check_init(init):
-    if is_option(init, "ball") or callable(init):
-        return init
-    if isinstance(init, str):
-        raise ValueError(
-            f"init must be 'ball', a callable, or an array of filters, got {init!r}."
-        )
-    return check_filters(init)
+def _check_auto_or_integer(name: str, value: Any) -> Any:
+    """Return "auto", or `value` as a positive int."""
+    return "auto" if is_option(value, "auto") else check_integer(name, value, minimum=1)
 
 
-def _check_radius(radius):
-    if is_option(radius, "auto") or is_option(radius, "theory"):
-        return radius
-    if isinstance(radius, str):
-        raise ValueError(
-            f"init_radius must be 'auto', 'theory' or a number, got {radius!r}."
-        )
-    return check_real("init_radius", radius, low=0.0, open_low=True)
+def _check_rate(name: str, rate: Any) -> str | float:
+    """Return "auto", or a positive rate as a float."""
+    if is_option(rate, "auto"):
+        return "auto"
+    return _check_real(name, rate, low=0.0, open_low=True)
 
 
-def _check_learning_rate(learning_rate):
-    if callable(learning_rate):
-        return learning_rate
-    options = ("two-stage", "constant", "theory")
-    return check_option("learning_rate", learning_rate, options)
+def _check_jobs(n_jobs: Any) -> None:
+    if n_jobs is None:
+        return
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral):
+        raise TypeError(f"n_jobs must be None or an int, got {n_jobs!r}.")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: use 1, or -1 for all processors.")
 
 
-def check_batch_size(batch_size, solver, fit_intercept, n_samples):
+def _check_verbose(verbose: Any) -> None:
+    if not isinstance(verbose, bool | np.bool_):
+        check_integer("verbose", verbose, minimum=0)
+
+
+def _check_batch_size(
+    batch_size: Any, solver: str, fit_intercept: bool, n_samples: int
+) -> int:
     """Samples per update, "auto" resolved."""
-    batch_size = check_auto_or_integer("batch_size", batch_size, minimum=1)
+    batch_size = _check_auto_or_integer("batch_size", batch_size)
     if solver == "gd":
         return n_samples
     if batch_size == "auto":
@@ -151,4 +254,62 @@ def check_batch_size(batch_size, solver, fit_intercept, n_samples):
             "batch_size must be at least 2 with fit_intercept=True: the intercept is "
             "fitted within each batch. Use a larger batch_size or fit_intercept=False."
         )
-    return batch_size
+    return int(batch_size)
+
+
+def _check_radius(radius: Any) -> str | float:
+    if is_option(radius, "auto") or is_option(radius, "theory"):
+        return str(radius)
+    if isinstance(radius, str):
+        raise ValueError(
+            f"init_radius must be 'auto', 'theory' or a number, got {radius!r}."
+        )
+    return _check_real("init_radius", radius, low=0.0, open_low=True)
+
+
+def _check_init(init: Any) -> Any:
+    if is_option(init, "ball") or callable(init):
+        return init
+    if isinstance(init, str):
+        raise ValueError(
+            f"init must be 'ball', a callable, or an array of filters, got {init!r}."
+        )
+    return check_filters(init)
+
+
+def _check_bank_init(
+    init: Any, n_filters: int, layout: PatchLayout
+) -> str | NDArray[np.float64]:
+    """An option, or the user's starts as float64 (n_init, n_filters, patch_dim)."""
+    if isinstance(init, str):
+        return str(check_option("init", init, ("tensor", "random")))
+    expected = (
+        f"init must be 'tensor', 'random' or filters of shape (n_filters={n_filters}, "
+        f"*{layout.window_shape}), (n_filters, patch_dim={layout.patch_dim}) or several "
+        "such banks along a first axis"
+    )
+    filters = _numbers_of_init(init, expected)
+    windows = {layout.window_shape, (layout.patch_dim,)}
+    shapes = {(n_filters, *window) for window in windows}
+    several = filters.shape[1:] in shapes and len(filters) > 0
+    if filters.shape not in shapes and not several:
+        raise ValueError(f"{expected}; got shape {filters.shape}.")
+    return _checked_numbers(filters.reshape(-1, n_filters, layout.patch_dim))
+
+
+def _numbers_of_init(init: Any, expected: str) -> NDArray[Any]:
+    try:
+        filters = np.asarray(init)
+        if filters.dtype.kind not in "fiu":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise TypeError(f"{expected}; got {init!r}, which holds no real numbers.") from None
+    return filters
+
+
+def _checked_numbers(filters: NDArray[Any]) -> NDArray[np.float64]:
+    filters = filters.astype(np.float64)
+    if not np.isfinite(filters).all():
+        raise ValueError("init contains NaN or infinity.")
+    check_range("init", filters)
+    return filters

@@ -1,56 +1,135 @@
 """The starts that the settings ask for, in the units of a fit."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.estimators.parameters import check_filters, is_option
-from skconvfilter.initializers.ball import ball_starts
-from skconvfilter.solvers.race import Candidates
+from skconvfilter.estimators.fit import FitData, FittedFilters, Seeds, Starts
+from skconvfilter.estimators.results import Scaling
+from skconvfilter.estimators.settings import (
+    BankSettings,
+    FilterSettings,
+    check_filters,
+    is_option,
+)
+from skconvfilter.initializers.random_starts import ball_starts, random_banks
+from skconvfilter.initializers.tensor import MomentsVanish, TensorStart, tensor_start
+from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.solvers.multistart import Candidates
 
-# Entries of a start beyond which its loss on samples within range could overflow.
-LONGEST_START = {np.dtype(np.float64): 1e90, np.dtype(np.float32): 1e20}
 
-
-def draw_starts(objective, settings, seeds, scaling, previous=None):
-    """The starts that the settings ask for, or the filter to go on from."""
-    if previous is not None:
-        coef, sign = previous
-        W = scaling.inner_filters(coef)[:, np.newaxis]
-        signs = np.array([chosen_sign(settings, sign)])
+def filter_starts(
+    objective: FilterObjective,
+    settings: FilterSettings,
+    seeds: Seeds,
+    scaling: Scaling,
+    fitted: FittedFilters | None = None,
+) -> Candidates:
+    """Starts of one filter."""
+    if fitted is not None:
+        W = scaling.inner_filters(fitted.coef)[:, np.newaxis]
+        signs = np.array([chosen_sign(settings, float(fitted.signs))])
     elif not is_option(settings.init, "ball"):
         filters = _given_filters(settings, seeds, objective.patch_dim)
-        W = _within_range(objective, scaling.inner_filters(filters.T))
+        W = scaling.inner_filters(filters.T)
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
         W, signs = _ball(objective, settings, seeds, scaling)
     if scaling.target_scale == 0:
         # Constant targets: the filter 0 is exact, and no other is better.
         W = np.zeros_like(W)
-    return Candidates(_within_range(objective, W), signs, np.arange(len(signs)))
+    return Candidates(W, signs, np.arange(len(signs)))
 
 
-def chosen_sign(settings, present):
+def filter_redraw(
+    objective: FilterObjective,
+    starts: Candidates,
+    settings: FilterSettings,
+    seeds: Seeds,
+    scaling: Scaling,
+) -> Callable[[int], NDArray[np.float64]]:
+    """New starts for restarts that die, each restart from a stream of its own."""
+    radius = _inner_radius(settings, scaling)
+    streams = _redraw_streams(starts, seeds)
+
+    def redraw(restart: int) -> NDArray[np.float64]:
+        sign = starts.signs[[restart]]
+        return ball_starts(objective, [streams[restart]], sign, radius)[:, 0]
+
+    return redraw
+
+
+def chosen_sign(settings: FilterSettings, present: float) -> float:
     """The sign that the settings ask for, else the present one."""
     return float(present if settings.output_sign == "auto" else settings.output_sign)
 
 
-def _within_range(objective, W):
-    """Starts so long that their losses would be infinite, shortened."""
-    longest = LONGEST_START[objective.samples.dtype]
-    with np.errstate(over="ignore"):
-        return np.clip(W, -longest, longest)
+def bank_starts(
+    data: FitData[BankObjective],
+    settings: BankSettings,
+    seeds: Seeds,
+    scaling: Scaling,
+    fitted: FittedFilters | None = None,
+) -> Starts:
+    """Starts of a bank; that of the tensor method, if it is asked for, is the first."""
+    sample = data.sample
+    W, signs = np.zeros((sample.n_parameters, 1)), np.ones((1, settings.n_filters))
+    if not sample.targets.any() and data.objective.value(W, signs).loss[0] == 0:
+        # Filters of 0 are exact.
+        return Starts(Candidates(W, signs, np.arange(1)))
+    if fitted is not None:
+        if settings.output_weights == "signs":
+            signs = fitted.signs[np.newaxis]
+        W = scaling.inner_filters(fitted.coef).reshape(-1, 1)
+        return Starts(Candidates(W, signs, np.arange(1)))
+    if not isinstance(settings.init, str):
+        filters = scaling.inner_filters(settings.init)
+        signs = _fitting_signs(sample, filters, settings)
+        W = filters.reshape(len(filters), -1).T
+        return Starts(Candidates(W, signs, np.arange(len(filters))))
+    signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
+    W = random_banks(sample, seeds.starts, signs)
+    warning = None
+    if settings.init == "tensor":
+        try:
+            start = _tensor_start(data, settings, seeds.theory)
+            W[:, 0], signs[0] = start.W.T.ravel(), start.signs
+            if start.warning is not None:
+                warning = f"init='tensor' gave a doubtful start: {start.warning}"
+        except MomentsVanish as error:
+            warning = f"init='tensor' gave no start: {error} A random one takes its place."
+    return Starts(Candidates(W, signs, np.arange(len(signs))), warning)
 
 
-def _inner_radius(objective, settings, scaling):
+def bank_redraw(
+    objective: BankObjective, starts: Candidates, seeds: Seeds
+) -> Callable[[int], NDArray[np.float64]]:
+    """New banks for restarts that die, each restart from a stream of its own."""
+    streams = _redraw_streams(starts, seeds)
+
+    def redraw(restart: int) -> NDArray[np.float64]:
+        return random_banks(objective, [streams[restart]], starts.signs[[restart]])[:, 0]
+
+    return redraw
+
+
+def _redraw_streams(starts: Candidates, seeds: Seeds) -> list[np.random.Generator]:
+    return [np.random.default_rng(s) for s in seeds.redraw.spawn(len(starts.signs))]
+
+
+def _inner_radius(settings: FilterSettings, scaling: Scaling) -> str | float:
     if isinstance(settings.init_radius, str):
         return settings.init_radius
-    radius = scaling.inner_filters(np.float64(settings.init_radius))
-    return float(_within_range(objective, radius))
+    return float(scaling.inner_filters(np.float64(settings.init_radius)))
 
 
-def _ball(objective, settings, seeds, scaling):
-    radius = _inner_radius(objective, settings, scaling)
+def _ball(
+    objective: FilterObjective, settings: FilterSettings, seeds: Seeds, scaling: Scaling
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    radius = _inner_radius(settings, scaling)
     if settings.output_sign == "auto" and settings.n_init == 1:
         # The one start is drawn for both signs, and the sign that fits better has it.
         streams = [*seeds.starts, deepcopy(seeds.starts[0])]
@@ -58,22 +137,20 @@ def _ball(objective, settings, seeds, scaling):
         W = ball_starts(objective, streams, signs, radius)
         better = np.argmin(objective.value(W, signs).loss)
         return W[:, [better]], signs[[better]]
-    signs = _drawn_signs(settings.output_sign, settings.n_init)
+    if settings.output_sign == "auto":
+        signs = np.where(np.arange(settings.n_init) % 2 == 0, 1.0, -1.0)
+    else:
+        signs = np.full(settings.n_init, float(settings.output_sign))
     return ball_starts(objective, seeds.starts, signs, radius), signs
 
 
-def _drawn_signs(output_sign, n_init):
-    if output_sign == "auto":
-        return np.where(np.arange(n_init) % 2 == 0, 1.0, -1.0)
-    return np.full(n_init, float(output_sign))
-
-
-def _given_filters(settings, seeds, patch_dim):
+def _given_filters(
+    settings: FilterSettings, seeds: Seeds, patch_dim: int
+) -> NDArray[np.float64]:
     """The user's starts, shape (n_init, patch_dim)."""
-    if callable(settings.init):
-        init = check_filters(settings.init(settings.n_init, patch_dim, seeds.init))
-    else:
-        init = settings.init
+    init = settings.init
+    if callable(init):
+        init = check_filters(init(settings.n_init, patch_dim, seeds.init))
     if init.shape[1] != patch_dim:
         raise ValueError(
             f"init holds filters of length {init.shape[1]}, but a patch has length "
@@ -82,19 +159,53 @@ def _given_filters(settings, seeds, patch_dim):
     return init
 
 
-def _given_or_fitting_signs(objective, W, output_sign):
+def _given_or_fitting_signs(
+    objective: FilterObjective, W: NDArray[np.float64], output_sign: str | int
+) -> NDArray[np.float64]:
     if output_sign != "auto":
         return np.full(W.shape[1], float(output_sign))
     return np.where(objective.best_scale(W, np.ones(W.shape[1])) < 0, -1.0, 1.0)
 
 
-def make_redraw(objective, starts, settings, seeds, scaling):
-    """New starts for restarts that die, each restart from a stream of its own."""
-    radius = _inner_radius(objective, settings, scaling)
-    streams = [np.random.default_rng(s) for s in seeds.redraw.spawn(len(starts.signs))]
+def _tensor_start(
+    data: FitData[BankObjective], settings: BankSettings, rng: np.random.Generator
+) -> TensorStart:
+    # The tensor method reads patches, often: of samples that are not in memory it sees
+    # those of the subsample.
+    objective = data.objective if data.objective.is_in_memory else data.sample
+    pooled = objective.geometry.layout.n_patches if settings.pooling == "mean" else 1
+    return tensor_start(
+        objective.patch_blocks,
+        pooled * objective.targets,
+        settings.n_filters,
+        settings.activation,
+        sample_weight=objective.sample_weight,
+        signed=settings.output_weights == "signs",
+        contraction=settings.contraction,
+        random_state=rng,
+    )
 
-    def redraw(restart):
-        sign = starts.signs[[restart]]
-        return ball_starts(objective, [streams[restart]], sign, radius)[:, 0]
 
-    return redraw
+def _drawn_signs(settings: BankSettings, rng: np.random.Generator) -> NDArray[np.float64]:
+    if settings.output_weights == "ones":
+        return np.ones(settings.n_filters)
+    return rng.choice([1.0, -1.0], size=settings.n_filters)
+
+
+def _fitting_signs(
+    objective: BankObjective, filters: NDArray[np.float64], settings: BankSettings
+) -> NDArray[np.float64]:
+    """Output weights of given filters (n_banks, n_filters, p): those that fit best."""
+    if settings.output_weights == "ones":
+        return np.ones(filters.shape[:2])
+    roots = np.sqrt(objective.sample_weight)
+    signs = []
+    for bank in filters:
+        values = objective.values_of_filters(bank)
+        if settings.fit_intercept:
+            values = values - np.average(values, axis=0, weights=objective.sample_weight)
+        lengths = np.linalg.lstsq(
+            roots[:, np.newaxis] * values, roots * objective.targets, rcond=None
+        )[0]
+        signs.append(np.where(lengths < 0, -1.0, 1.0))
+    return np.array(signs)

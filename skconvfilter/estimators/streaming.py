@@ -1,25 +1,27 @@
 """One step of `partial_fit`: from the estimator's state, to its state."""
 
+from typing import Any
+
 import numpy as np
 
-from skconvfilter.estimators.fitting import make_objective
-from skconvfilter.estimators.outcome import filter_attributes
-from skconvfilter.estimators.scaling import Scaling
-from skconvfilter.estimators.starts import chosen_sign, draw_starts
+from skconvfilter.estimators.data import Dataset
+from skconvfilter.estimators.fit import FitData, Problem, Seeds
+from skconvfilter.estimators.results import Scaling, filter_attributes
+from skconvfilter.estimators.settings import FilterSettings
+from skconvfilter.estimators.starts import chosen_sign
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.solvers.recursive import (
     StreamState,
+    seed_moments,
     start_stream,
-    trust_start,
     update_stream,
 )
 
 # A stream stays in the units of the user: they cannot be known from its first block.
-_USER_UNITS = Scaling(sample_exponent=0, target_shift=0.0, target_scale=1.0)
-# Beyond these sizes the squares of targets leave the range of numbers.
-_SMALLEST, _LARGEST = 1e-100, 1e100
+_USER_UNITS = Scaling(target_shift=0.0, target_scale=1.0)
 
 
-def can_stream(estimator):
+def can_stream(estimator: Any) -> bool:
     """Whether `partial_fit` is there; AttributeError says why it is not."""
     early_stopping = estimator.early_stopping
     # What is neither true nor false is refused with the other parameters.
@@ -31,12 +33,14 @@ def can_stream(estimator):
     return True
 
 
-def continue_stream(estimator, dataset, settings, seeds):
+def continue_stream(
+    estimator: Any, dataset: Dataset, problem: Problem[FilterObjective], seeds: Seeds
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take in a block of samples.
 
     Returns
     -------
-    learnt : dict
+    fitted : dict
         Fitted attributes by name.
     stream : dict
         State to carry on from: arrays and numbers.
@@ -44,11 +48,12 @@ def continue_stream(estimator, dataset, settings, seeds):
     Raises
     ------
     ValueError
-        For numbers whose squares leave the range of their dtype.
+        For data whose squares leave the range of their dtype.
     """
-    _check_range(dataset)
+    dataset.check_range()
+    settings = problem.settings
     weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
-    state = _present_state(estimator, dataset, settings, seeds)
+    state = _present_state(estimator, dataset, problem, seeds)
     unit = state.weight_unit or weights.mean()
     state = update_stream(
         state._replace(weight_unit=unit),
@@ -61,26 +66,21 @@ def continue_stream(estimator, dataset, settings, seeds):
     )
     best = int(np.argmin(state.error))
     *coef, intercept = state.theta[best]
-    learnt = filter_attributes(dataset, coef, state.signs[best], intercept)
-    learnt |= {
+    fitted = filter_attributes(dataset, coef, state.signs[best], intercept)
+    fitted |= {
         "loss_": 0.5 * float(state.error[best] / state.weight),
         "best_restart_": best,
         "n_iter_": int(getattr(estimator, "n_iter_", 0)) + 1,
         "n_samples_seen_": state.n_seen,
     }
-    return learnt, state._asdict()
+    return fitted, state._asdict()
 
 
-def _check_range(dataset):
-    if Scaling.of(dataset.samples, dataset.targets, None, centre=False).sample_exponent:
-        raise ValueError("X is too large or too small for partial_fit: rescale it.")
-    largest = np.abs(dataset.targets).max()
-    if largest > 0 and not _SMALLEST < largest < _LARGEST:
-        raise ValueError("y is too large or too small for partial_fit: rescale it.")
-
-
-def _present_state(estimator, dataset, settings, seeds):
+def _present_state(
+    estimator: Any, dataset: Dataset, problem: Problem[FilterObjective], seeds: Seeds
+) -> StreamState:
     """The stream so far; else the fitted filter; else new starts."""
+    settings = problem.settings
     if hasattr(estimator, "_stream"):
         state = _stored_state(estimator._stream, dataset.geometry.layout.patch_dim)
         if _goes_on(state, settings):
@@ -91,14 +91,15 @@ def _present_state(estimator, dataset, settings, seeds):
         intercept = estimator.intercept_ if settings.fit_intercept else 0.0
         state = start_stream(W, np.array([sign]), np.array([intercept]))
         n_fitted = estimator.n_samples_seen_
-        return trust_start(state, dataset.samples, dataset.geometry, n_fitted)
-    objective = make_objective(dataset, settings, _USER_UNITS)
-    starts = draw_starts(objective, settings, seeds, _USER_UNITS)
+        return seed_moments(state, dataset.samples, dataset.geometry, n_fitted)
+    objective = problem.make_objective(dataset, _USER_UNITS)
+    data = FitData(objective, objective, None)
+    starts = problem.draw_starts(data, _USER_UNITS, seeds, None).candidates
     intercepts = objective.value(starts.W, starts.signs).intercept
     return start_stream(starts.W, starts.signs, intercepts)
 
 
-def _stored_state(stream, patch_dim):
+def _stored_state(stream: dict[str, Any], patch_dim: int) -> StreamState:
     """The state that an estimator holds; ValueError if no call has left it so."""
     try:
         state = StreamState(**stream)
@@ -119,7 +120,7 @@ def _stored_state(stream, patch_dim):
     return state
 
 
-def _goes_on(state, settings):
+def _goes_on(state: StreamState, settings: FilterSettings) -> bool:
     """Whether the stream was begun with the sign and the intercept now asked for."""
     had_intercept = bool(np.any(state.moments[:, -1, -1]))
     has_sign = settings.output_sign == "auto" or np.all(state.signs == settings.output_sign)

@@ -1,18 +1,29 @@
-"""What the theory says of a fit: with the fitted filter in the place of the teacher."""
+"""What the theory says of a fit: with the fitted filters in the place of the teacher."""
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.diagnostics.certificate import certify
+from skconvfilter.diagnostics.bank_convexity import estimate_local_convexity
+from skconvfilter.diagnostics.certificate import Certificate, certify
 from skconvfilter.diagnostics.sampling import Subsample
 from skconvfilter.diagnostics.smoothness import estimate_smoothness
-from skconvfilter.diagnostics.sphere import Effort
+from skconvfilter.diagnostics.sphere import SearchBudget
 from skconvfilter.diagnostics.theorems import Profile, Start
-from skconvfilter.solvers.restarts import explore_and_polish
-from skconvfilter.solvers.schedules import Constant, TheorySteps
+from skconvfilter.estimators.data import Dataset
+from skconvfilter.estimators.results import FitResult
+from skconvfilter.estimators.settings import BankSettings
+from skconvfilter.kernels.layout import PatchLayout
+from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.solvers.driver import Stopping
+from skconvfilter.solvers.multistart import Candidates
+from skconvfilter.solvers.schedules import Constant, Schedule, TheorySteps
+from skconvfilter.solvers.search import explore_and_polish
 
-# Samples that are looked at: so many, or so many patches, for each entry of the filter, but
+# Samples that are evaluated: so many, or so many patches, for each entry of the filter, but
 # entries of samples in bounds; and the least that say anything.
 _MIN_SAMPLES, _SAMPLES_PER_ENTRY, _PATCHES_PER_ENTRY = 400, 8, 400
 _MAX_ELEMENTS, _LEAST_PER_ENTRY = 2**17, 2
@@ -21,14 +32,17 @@ _WORK = 2e8
 _PRECISION, _CONFIDENCE = 1e-6, 0.95
 # Angles at which steps are derived, and the last steps of the fit they are derived from.
 _N_ANGLES, _PILOT_STEPS = 9, 20
-# Beyond these sizes of samples, and of a path relative to its end, squares of products
-# leave the range of numbers.
-_LARGEST, _SMALLEST, _FARTHEST = 1e60, 1e-60, 1e60
+# Distances from the fitted filter, relative to its largest entry, at which a path is cut.
+_FARTHEST = 1e60
+# Samples that the Hessian of a bank is taken from: so many, or so many for each entry.
+_MIN_HESSIAN_SAMPLES, _HESSIAN_SAMPLES_PER_ENTRY = 1000, 4
 
 
-def theory_attributes(dataset, outcome, rng):
-    """Attributes of the estimator, by name: numbers are NaN where nothing can be said."""
-    found = _certificate(dataset, outcome, rng)
+def filter_theory(
+    dataset: Dataset, result: FitResult, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Attributes of one filter, by name: numbers are NaN where nothing can be said."""
+    found = _certificate(dataset, result, rng)
     if found is None:
         nothing = dict.fromkeys(("gamma_", "L_", "beta_", "L_cross_", "phi_0_"), math.nan)
         return nothing | {"certificate_": None}
@@ -45,7 +59,45 @@ def theory_attributes(dataset, outcome, rng):
     }
 
 
-def theory_schedule(objective, starts, stopping, otherwise, batch_size, rng):
+def bank_theory(
+    dataset: Dataset,
+    settings: BankSettings,
+    fitted: dict[str, Any],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Attributes of a bank whose other attributes are `fitted`, by name."""
+    coef = fitted["coef_"]
+    if not coef.any():
+        nothing = ("condition_number_", "rho_", "lambda_")
+        return {"hessian_extremes_": (np.nan, np.nan)} | dict.fromkeys(nothing, np.nan)
+    n_samples = max(_MIN_HESSIAN_SAMPLES, _HESSIAN_SAMPLES_PER_ENTRY * coef.size)
+    rows = np.sort(rng.permutation(dataset.n_samples)[:n_samples])
+    found = estimate_local_convexity(
+        np.ascontiguousarray(dataset.samples[rows], dtype=np.float64),
+        dataset.geometry,
+        dataset.targets[rows] - fitted["intercept_"],
+        coef.T.astype(np.float64),
+        settings.activation,
+        fitted["output_weights_"],
+        settings.pooling,
+        None if dataset.weights is None else dataset.weights[rows],
+    )
+    return {
+        "hessian_extremes_": found.hessian_extremes,
+        "condition_number_": found.condition_number,
+        "rho_": found.rho,
+        "lambda_": found.lambda_,
+    }
+
+
+def theory_schedule(
+    objective: FilterObjective,
+    starts: Candidates,
+    stopping: Stopping,
+    otherwise: float,
+    batch_size: int,
+    rng: np.random.Generator,
+) -> Schedule:
     """Steps of Theorem 3.1, for the filter of a quick fit in the place of the teacher.
 
     Parameters
@@ -55,7 +107,7 @@ def theory_schedule(objective, starts, stopping, otherwise, batch_size, rng):
     stopping : Stopping
         Of the fit.
     otherwise : float
-        Learning rate where the theorem is silent.
+        Learning rate where the theorem does not apply.
     batch_size : int
     rng : numpy.random.Generator
 
@@ -63,43 +115,48 @@ def theory_schedule(objective, starts, stopping, otherwise, batch_size, rng):
     -------
     schedule : Schedule
     """
-    silent = Constant(otherwise)
+    constant = Constant(otherwise)
     if objective.fit_intercept or objective.alpha > 0:
-        return silent
+        return constant
     found = explore_and_polish(
         objective, objective, starts, None, stopping, max_polish=_PILOT_STEPS, rng=rng
     )
     subsample = _subsample(objective.samples, objective.geometry, found.w, rng)
     if subsample is None or objective.patch_dim == 1:
-        return silent
+        return constant
     angles = np.linspace(0, np.pi / 2, _N_ANGLES)
-    effort = _effort(len(subsample.samples), objective.geometry.layout)
-    smooth, _ = estimate_smoothness(subsample, angles, _CONFIDENCE, effort)
-    promises = [
-        Start(math.sin(angle), angle, _PRECISION).promise(
-            *Profile.of(smooth, angle).constants
-        )
-        for angle in angles[:-1]
-    ]
-    rates = np.array([promise.get("step", math.nan) for promise in promises])
+    budget = _budget(len(subsample.samples), objective.geometry.layout)
+    smooth, _ = estimate_smoothness(subsample, angles, _CONFIDENCE, budget)
+    rates = np.full(_N_ANGLES - 1, math.nan)
+    for i, angle in enumerate(angles[:-1]):
+        start = Start(math.sin(angle), angle, _PRECISION)
+        allowed = start.guaranteed_rate(*Profile.of(smooth, angle).constants)
+        rates[i] = allowed.get("step", math.nan)
     batches = batch_size < objective.n_samples
     return TheorySteps(found.w, found.sign, angles[:-1], rates, otherwise, batches)
 
 
-def _certificate(dataset, outcome, rng):
-    result = outcome.result
-    subsample = _subsample(dataset.samples, dataset.geometry, result.w, rng)
+def _certificate(
+    dataset: Dataset, result: FitResult, rng: np.random.Generator
+) -> Certificate | None:
+    search = result.search
+    subsample = _subsample(dataset.samples, dataset.geometry, search.w, rng)
     if subsample is None:
         return None
-    path = result.history["filters"][:, result.best_restart]
-    with np.errstate(over="ignore", invalid="ignore"):
-        path = path[~np.isnan(path).any(axis=1)] / np.abs(result.w).max()
-    path = np.clip(path, -_FARTHEST, _FARTHEST)
-    effort = _effort(len(subsample.samples), dataset.geometry.layout)
-    return certify(subsample, path[0], path, _PRECISION, _CONFIDENCE, effort)
+    path = search.history["filters"][:, search.best_restart]
+    path = path[~np.isnan(path).any(axis=1)]
+    with np.errstate(over="ignore"):
+        path = np.clip(path / np.abs(search.w).max(), -_FARTHEST, _FARTHEST)
+    budget = _budget(len(subsample.samples), dataset.geometry.layout)
+    return certify(subsample, path[0], path, _PRECISION, _CONFIDENCE, budget)
 
 
-def _subsample(samples, geometry, w, rng):
+def _subsample(
+    samples: Any,
+    geometry: PatchGeometry,
+    w: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Subsample | None:
     """Some samples, and the filter as their teacher, of size 1; None for too few."""
     n_patches, patch_dim = geometry.layout.n_patches, geometry.layout.patch_dim
     n_samples = max(
@@ -111,18 +168,16 @@ def _subsample(samples, geometry, w, rng):
     if len(rows) < max(2, _LEAST_PER_ENTRY * patch_dim) or not w.any():
         return None
     samples = np.ascontiguousarray(samples[rows], dtype=np.float64)
-    if not _SMALLEST < np.abs(samples).max() < _LARGEST:
-        return None
-    # What is looked for depends on the direction of the teacher only.
+    # The estimates depend on the direction of the teacher only.
     return Subsample(samples, geometry, w / np.abs(w).max(), rng)
 
 
-def _effort(n_samples, layout):
+def _budget(n_samples: int, layout: PatchLayout) -> SearchBudget:
     """As many directions and steps as the work allows."""
     n_patches, patch_dim = layout.n_patches, layout.patch_dim
     moments = n_samples * patch_dim * (2 * n_patches + 4 * patch_dim) + 20 * patch_dim**3
     n_filters = _WORK / moments
-    return Effort(
+    return SearchBudget(
         n_directions=int(np.clip(n_filters / 8, 2, 16)),
         n_starts=1,
         n_steps=int(np.clip(n_filters / 32, 0, 4)),

@@ -1,59 +1,62 @@
-"""Who watches a fit: scikit-learn's callbacks, and the reader of a printed table."""
+"""What follows a fit: scikit-learn's callbacks, and the table of ``verbose``."""
 
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
+from typing import Any
+
+from skconvfilter.estimators.results import Scaling
+from skconvfilter.solvers.driver import Snapshot
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn < 1.9
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """No callbacks."""
 
-    def with_callbacks(method):
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         """The method itself."""
         return method
 
 
-class Watch:
-    """Those who watch one fit of an estimator; at its beginning."""
+# From an Incumbent and the Scaling of a fit to the attributes that predictions need, by
+# name. It may raise ValueError where there are none.
+Attributes = Callable[..., dict[str, Any]]
 
-    def __init__(self, estimator, X, y, sample_weight):
+
+class FitCallbacks:
+    """Those that follow one fit of an estimator, from its beginning on."""
+
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self._table = _Table() if estimator.verbose else None
         # Without callbacks not even a task is made. The mixin offers no public way to ask.
-        watched = getattr(estimator, "_skl_callbacks", None)
-        self._tasks = _Tasks(estimator, X, y, sample_weight) if watched else None
+        followed = getattr(estimator, "_skl_callbacks", None)
+        self._tasks = _Tasks(estimator, X, y, sample_weight) if followed else None
 
-    def callback(self, attributes):
-        """A callback for the search, or None if nobody watches.
+    def on_iteration(self, attributes: Attributes) -> Callable[..., bool] | None:
+        """A callback for the search, or None if nobody follows.
 
-        Parameters
-        ----------
-        attributes : callable
-            ``attributes(leader, scaling)`` returns the fitted attributes that predictions
-            need, by name. It may raise ValueError where there are none.
-
-        Returns
-        -------
-        callback : callable or None
-            ``callback(snapshot, scaling, variance)``, with the variance of the targets in
-            the units of the fit; whether to stop.
+        It is called as ``callback(snapshot, scaling, variance)``, with the variance of the
+        targets in the units of the fit, and returns whether to stop.
         """
         if self._table is None and self._tasks is None:
             return None
-        return partial(self._tell, attributes)
+        return partial(self._end_iteration, attributes)
 
-    def end(self):
+    def on_fit_end(self) -> None:
         """The estimator is fitted."""
         if self._tasks is not None:
             self._tasks.end()
 
-    def _tell(self, attributes, snapshot, scaling, variance):
+    def _end_iteration(
+        self, attributes: Attributes, snapshot: Snapshot, scaling: Scaling, variance: float
+    ) -> bool:
         if self._table is not None:
             self._table.print(snapshot, variance)
         if self._tasks is None:
             return False
-        return self._tasks.end_iteration(partial(attributes, snapshot.leader, scaling))
+        return self._tasks.end_iteration(partial(attributes, scaling, snapshot.incumbent))
 
 
 class _Tasks:
@@ -63,17 +66,17 @@ class _Tasks:
     search shows to be none, stays empty.
     """
 
-    def __init__(self, estimator, X, y, sample_weight):
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._known = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._fit = estimator._init_callback_context(max_subtasks=None)
         self._fit.call_on_fit_task_begin(**self._known)
         self._begin_iteration()
 
-    def end_iteration(self, attributes):
+    def end_iteration(self, attributes: Callable[[], dict[str, Any]]) -> bool:
         """Whether a callback asks for a stop."""
 
-        def reconstruction_attributes():
+        def reconstruction_attributes() -> dict[str, Any] | None:
             try:
                 return attributes()
             except ValueError:  # the filter is beyond the range of its dtype
@@ -85,14 +88,14 @@ class _Tasks:
         self._iteration = None
         if not stop:
             self._begin_iteration()
-        return stop
+        return bool(stop)
 
-    def end(self):
+    def end(self) -> None:
         if self._iteration is not None:
             self._iteration.call_on_fit_task_end(estimator=self._known["estimator"])
         self._fit.call_on_fit_task_end(**self._known, reconstruction_attributes={})
 
-    def _begin_iteration(self):
+    def _begin_iteration(self) -> None:
         self._iteration = self._fit.subcontext(task_name="iteration")
         self._iteration.call_on_fit_task_begin(**self._known)
 
@@ -100,15 +103,15 @@ class _Tasks:
 class _Table:
     """Prints a line for every iteration, with the share of the variance that is left."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._n_iterations = 0
         self._begin = perf_counter()
 
-    def print(self, snapshot, variance):
+    def print(self, snapshot: Snapshot, variance: float) -> None:
         if self._n_iterations == 0:
             print("phase     iteration  running  unexplained   seconds")
         self._n_iterations += 1
-        unexplained = 2 * snapshot.leader.loss / variance
+        unexplained = 2 * snapshot.incumbent.loss / variance
         seconds = perf_counter() - self._begin
         print(
             f"{snapshot.stage:8}{self._n_iterations:11d}{snapshot.n_running:9d}"

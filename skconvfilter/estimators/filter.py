@@ -1,23 +1,35 @@
-"""The regressor: one convolutional filter, ReLU, average pooling."""
+"""The regressor of one convolutional filter: ReLU, average pooling."""
 
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metaestimators import available_if
 
-from skconvfilter.estimators.base import PatchRegressor
-from skconvfilter.estimators.data import check_dataset
-from skconvfilter.estimators.fitting import Seeds, fit_filter
+from skconvfilter.diagnostics.certificate import Certificate
+from skconvfilter.estimators.base import (
+    PatchRegressor,
+    replace_fitted,
+    unchanged_on_failure,
+)
+from skconvfilter.estimators.data import Dataset, check_dataset
+from skconvfilter.estimators.fit import FitData, FittedFilters, Problem, Seeds, Starts
 from skconvfilter.estimators.out_of_core import in_blocks
-from skconvfilter.estimators.outcome import fitted_attributes, found_filter
-from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.estimators.report import warn_not_converged, warn_without_theory
-from skconvfilter.estimators.settings import check_settings
-from skconvfilter.estimators.state import replace_learnt, unchanged_on_failure
+from skconvfilter.estimators.results import FitResult, Scaling, filter_attributes
+from skconvfilter.estimators.settings import FilterSettings, check_filter_settings
+from skconvfilter.estimators.starts import filter_redraw, filter_starts
 from skconvfilter.estimators.streaming import can_stream, continue_stream
-from skconvfilter.estimators.theory import theory_attributes
-from skconvfilter.estimators.watching import Watch, with_callbacks
-from skconvfilter.model.forward import model_values, response_map
+from skconvfilter.estimators.theory import filter_theory, theory_schedule
+from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.model.forward import activation_map, model_values
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
+from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
+from skconvfilter.solvers.multistart import Candidates, SearchResult
+from skconvfilter.solvers.schedules import Schedule
+from skconvfilter.solvers.search import descend, explore_and_polish, n_exploration_rows
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
@@ -200,39 +212,52 @@ class ConvReLUFilterRegressor(PatchRegressor):
     """
 
     _n_coef_axes, _signs = 1, "sign_"
+    _remedies = {
+        Status.MAX_ITER: "increase max_iter, or set polish=True",
+        Status.DIVERGED: "lower learning_rate_init and learning_rate_final",
+    }
+
+    filter_: NDArray[np.floating[Any]]
+    sign_: int
+    phi_0_: float
+    gamma_: float
+    L_: float
+    beta_: float
+    L_cross_: float
+    certificate_: Certificate | None
 
     def __init__(
         self,
-        kernel_size=None,
+        kernel_size: int | Sequence[int] | None = None,
         *,
-        input_shape=None,
-        stride=1,
-        padding=0,
-        dilation=1,
-        solver="sgd",
-        init="ball",
-        init_radius="auto",
-        n_init=16,
-        learning_rate="two-stage",
-        learning_rate_init="auto",
-        learning_rate_final="auto",
-        switch="auto",
-        batch_size="auto",
-        polish=True,
-        fit_intercept=True,
-        output_sign="auto",
-        alpha=0.0,
-        max_iter="auto",
-        tol=1e-4,
-        n_iter_no_change=5,
-        early_stopping=False,
-        validation_fraction=0.1,
-        warm_start=False,
-        diagnostics=True,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        input_shape: int | Sequence[int] | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        solver: Literal["sgd", "levenberg-marquardt", "gd"] = "sgd",
+        init: Literal["ball"] | ArrayLike | Callable[..., ArrayLike] = "ball",
+        init_radius: Literal["auto", "theory"] | float = "auto",
+        n_init: int = 16,
+        learning_rate: Literal["two-stage", "constant", "theory"] | Callable[..., ArrayLike] = "two-stage",
+        learning_rate_init: Literal["auto"] | float = "auto",
+        learning_rate_final: Literal["auto"] | float = "auto",
+        switch: Literal["auto"] | int = "auto",
+        batch_size: Literal["auto"] | int = "auto",
+        polish: bool = True,
+        fit_intercept: bool = True,
+        output_sign: Literal["auto", 1, -1] = "auto",
+        alpha: float = 0.0,
+        max_iter: Literal["auto"] | int = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        diagnostics: bool = True,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.kernel_size = kernel_size
         self.input_shape = input_shape
         self.stride = stride
@@ -262,79 +287,20 @@ class ConvReLUFilterRegressor(PatchRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit the filter.
-
-        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
-        for a stop, the fit ends with the best filter so far.
-
-        Parameters
-        ----------
-        X : array of one of the forms listed above
-            Samples, float32 or float64; other dtypes become float64.
-        y : array-like of shape (n_samples,)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights; only their ratios matter, and zero leaves a sample out.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For parameters and data that cannot be used; what was learnt before stays.
-
-        Warns
-        -----
-        ConvergenceWarning
-            Where the best restart ended without having converged.
-        UserWarning
-            With ``learning_rate="theory"``, where the theorem was silent on its way.
-        """
-        with unchanged_on_failure(self):
-            settings, outcome = self._fit(X, y, sample_weight)
-        if settings.learning_rate == "theory":
-            warn_without_theory(self.history_["stage"][:, self.best_restart_])
-        warn_not_converged(outcome.result.status)
-        return self
-
-    @with_callbacks
-    def _fit(self, X, y, sample_weight):
-        dataset = check_dataset(self, X, y, sample_weight, reset=True)
-        settings = check_settings(self, dataset.n_samples)
-        previous = self._previous_filter(dataset.geometry)
-        seeds = Seeds.draw(self.random_state, settings.n_init)
-        watch = Watch(self, X, y, sample_weight)
-        with block_mapper(self.n_jobs) as map_blocks:
-            outcome = fit_filter(
-                dataset,
-                settings,
-                seeds,
-                previous=previous,
-                map_blocks=map_blocks,
-                callback=watch.callback(partial(found_filter, dataset)),
-            )
-            learnt = fitted_attributes(dataset, outcome)
-            if settings.diagnostics:
-                learnt |= theory_attributes(dataset, outcome, seeds.theory)
-        replace_learnt(self, learnt)
-        watch.end()
-        return settings, outcome
+    def _problem(self, dataset: Dataset) -> "FilterProblem":
+        return FilterProblem(check_filter_settings(self, dataset.n_samples))
 
     @available_if(can_stream)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Take in more samples of a stream.
 
         Recursive Gauss-Newton: least squares on the patches that are active for the
-        filter of the moment, older samples forgotten as their number doubles. The first
-        call draws `n_init` starts, all of which are carried along; `coef_` is the one
-        that predicted recent samples best before it saw them. After `fit`, the fitted
-        filter is carried on. `solver` and its learning rates play no part. Attributes of
-        the search and the theory, such as `history_`, are dropped; `loss_` is that of the
-        predictions, and `n_iter_` grows by 1.
+        present filter, older samples forgotten as their number doubles. The first call
+        draws `n_init` starts, all of which are kept; `coef_` is the one that predicted
+        recent samples best before it saw them. After `fit`, the fitted filter is kept.
+        `solver` and its learning rates are not used. Attributes of the search and the
+        theory, such as `history_`, are dropped; `loss_` is that of the predictions, and
+        `n_iter_` grows by 1.
 
         Parameters
         ----------
@@ -349,43 +315,50 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Raises
         ------
         TypeError, ValueError, AttributeError
-            As for :meth:`fit`; AttributeError with ``early_stopping=True``: use that.
+            As for :meth:`fit`; AttributeError with ``early_stopping=True``: use `fit`.
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
             dataset = check_dataset(self, X, y, sample_weight, reset=first, in_memory=True)
-            settings = check_settings(self, dataset.n_samples)
+            problem = self._problem(dataset)
             if not first:
-                self._check_learnt(dataset.geometry)
-            seeds = Seeds.draw(self.random_state, settings.n_init)
-            learnt, stream = continue_stream(self, dataset, settings, seeds)
-            replace_learnt(self, learnt)
+                self._check_fitted_state(dataset.geometry)
+            seeds = Seeds.draw(self.random_state, problem.settings.n_init)
+            fitted, stream = continue_stream(self, dataset, problem, seeds)
+            replace_fitted(self, fitted)
             self._stream = stream
         return self
 
     @in_blocks
-    def feature_map(self, X):
-        """Response of the filter at every position, ``max(w . Z_i, 0)``.
+    def feature_map(self, X: Any) -> NDArray[np.floating[Any]]:
+        """Activation of the filter at every position, ``max(w . Z_i, 0)``.
 
         Parameters
         ----------
-        X : array of one of the forms listed above
+        X : array of one of the forms that :meth:`fit` takes
             Samples.
 
         Returns
         -------
-        response : ndarray of shape ``(n_samples, *grid)``, dtype of `X`
-            Its mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
+        activations : ndarray of shape ``(n_samples, *grid)``, dtype of `X`
+            Their mean over the grid, times `sign_`, plus `intercept_`, is the prediction.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As for :meth:`predict`.
         """
         samples, geometry = self._samples(X)
-        return response_map(samples, geometry, np.asarray(self.coef_))
+        return activation_map(samples, geometry, np.asarray(self.coef_))
 
-    def _values(self, samples, geometry, map_blocks):
+    def _values(
+        self, samples: Any, geometry: PatchGeometry, map_blocks: Callable[..., Any]
+    ) -> NDArray[np.float64]:
         W = np.asarray(self.coef_, dtype=np.float64)[:, np.newaxis]
         values = model_values(samples, geometry, W, map_blocks)[:, 0]
         return self.sign_ * values + self.intercept_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         # A model of one sign, and a window that shares its weights, cannot fit any table.
@@ -393,8 +366,106 @@ class ConvReLUFilterRegressor(PatchRegressor):
         tags.regressor_tags.poor_score = not signed or self.kernel_size is not None
         return tags
 
-    def _previous_filter(self, geometry):
-        if not (self.warm_start and hasattr(self, "coef_")):
-            return None
-        self._check_learnt(geometry)
-        return np.asarray(self.coef_, dtype=np.float64), self.sign_
+
+@dataclass(frozen=True)
+class FilterProblem(Problem[FilterObjective]):
+    """One filter: explored from many starts on a subsample, and polished."""
+
+    settings: FilterSettings
+    homogeneity = 1
+    mini_batch_remedies = "polish=True, solver='gd'"
+
+    @property
+    def draws_mini_batches(self) -> bool:
+        return self.settings.solver == "sgd" and not self.settings.polish
+
+    def make_objective(
+        self, dataset: Dataset, scaling: Scaling, map_blocks: Callable[..., Any] = map
+    ) -> FilterObjective:
+        return FilterObjective(
+            dataset.samples,
+            dataset.geometry,
+            scaling.targets(dataset.targets),
+            sample_weight=dataset.weights,
+            alpha=scaling.penalty(self.settings.alpha),
+            fit_intercept=self.settings.fit_intercept,
+            map_blocks=map_blocks,
+        )
+
+    def n_search_rows(self, objective: FilterObjective) -> int | None:
+        # Without a polish all starts run to their end, on all samples.
+        return n_exploration_rows(objective) if self.settings.polish else None
+
+    def draw_starts(
+        self,
+        data: FitData[FilterObjective],
+        scaling: Scaling,
+        seeds: Seeds,
+        fitted: FittedFilters | None,
+    ) -> Starts:
+        return Starts(filter_starts(data.sample, self.settings, seeds, scaling, fitted))
+
+    def make_redraw(
+        self, sample: FilterObjective, starts: Candidates, scaling: Scaling, seeds: Seeds
+    ) -> Callable[[int], NDArray[np.float64]]:
+        return filter_redraw(sample, starts, self.settings, seeds, scaling)
+
+    def search(
+        self,
+        data: FitData[FilterObjective],
+        starts: Candidates,
+        solver: Solver | None,
+        stopping: Stopping,
+        rng: np.random.Generator,
+        callback: Callback | None,
+    ) -> SearchResult:
+        options = {"validation": data.validation, "callback": callback}
+        if not self.settings.polish:
+            solver = solver or LevenbergMarquardt()
+            return descend(data.objective, starts, solver, stopping, **options)
+        return explore_and_polish(
+            data.objective,
+            data.sample,
+            starts,
+            solver,
+            stopping,
+            max_polish=self.settings.max_polish,
+            rng=rng,
+            **options,
+        )
+
+    def theory_schedule(
+        self,
+        sample: FilterObjective,
+        starts: Candidates,
+        stopping: Stopping,
+        otherwise: float,
+        rng: np.random.Generator,
+    ) -> Schedule:
+        batch_size = self.settings.batch_size
+        return theory_schedule(sample, starts, stopping, otherwise, batch_size, rng)
+
+    def prediction_attributes(
+        self, dataset: Dataset, scaling: Scaling, found: Any
+    ) -> dict[str, Any]:
+        intercept = scaling.intercept(found.intercept)
+        return filter_attributes(dataset, scaling.filters(found.w), found.sign, intercept)
+
+    def theory_attributes(
+        self, dataset: Dataset, result: FitResult, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        return filter_theory(dataset, result, rng)
+
+    def warnings(self, dataset: Dataset, result: FitResult) -> Iterator[str]:
+        if self.settings.learning_rate != "theory":
+            return
+        stages = result.search.history["stage"][:, result.search.best_restart]
+        n_others, n_allowed = (np.count_nonzero(stages == s) for s in ("stage 1", "theory"))
+        if n_others > 0:
+            yield (
+                f"learning_rate='theory': Theorem 3.1 allowed {n_allowed} of the "
+                f"{n_others + n_allowed} gradient iterations of the best restart; the "
+                "others took the steps of 'constant'. The theorem does not apply with "
+                "fit_intercept=True or alpha > 0, where gamma <= 6 L_cross, and far from "
+                "the filter: see skconvfilter.diagnostics.certificate."
+            )

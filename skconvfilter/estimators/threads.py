@@ -1,9 +1,11 @@
 """Threads over blocks of samples: as many as `n_jobs` says, and no hidden ones."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
+from typing import Any
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
@@ -16,7 +18,7 @@ _RUNS_PER_THREAD = 3
 
 
 @contextmanager
-def block_mapper(n_jobs):
+def block_mapper(n_jobs: int | None) -> Iterator[Callable[..., Any]]:
     """A ``map`` that runs in `n_jobs` threads and yields the results in order.
 
     The blocks do not depend on the number of threads and are merged in their order, so
@@ -30,7 +32,9 @@ def block_mapper(n_jobs):
             return
         with ThreadPoolExecutor(n_threads) as threads:
 
-            def map_blocks(function, blocks):
+            def map_blocks(
+                function: Callable[..., Any], blocks: Sequence[Any]
+            ) -> Iterable[Any]:
                 if len(blocks) < _MIN_BLOCKS:
                     return map(function, blocks)
                 size = -(-len(blocks) // (_RUNS_PER_THREAD * n_threads))
@@ -42,6 +46,6 @@ def block_mapper(n_jobs):
 
 
 @cache
-def _threadpools():
+def _threadpools() -> ThreadpoolController:
     # To look for the libraries takes a millisecond, longer than a small prediction.
     return ThreadpoolController()

@@ -1,0 +1,221 @@
+"""From the result of a search to fitted attributes in the user's units."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.estimators.data import Dataset
+from skconvfilter.model.angles import angles_to
+from skconvfilter.solvers.race import SearchResult
+
+# Losses and rates: floats or arrays of them.
+Numbers = Any
+
+
+class Scaling(NamedTuple):
+    """Targets of unit size: from the user's units to those of a fit, and back."""
+
+    target_shift: float
+    target_scale: float  # 0: the targets are constant
+    # The model's values grow with this power of its filters; None: with none, so that the
+    # targets keep their scale.
+    homogeneity: float | None = 1
+
+    @classmethod
+    def of(
+        cls,
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        *,
+        centre: bool,
+        homogeneity: float | None = 1,
+    ) -> "Scaling":
+        """Scaling that brings these targets to unit size."""
+        largest = np.abs(targets).max()
+        if largest == 0:
+            return cls(0.0, float(homogeneity is None), homogeneity)
+        shift = float(np.average(targets, weights=weights)) if centre else 0.0
+        scale = float(np.sqrt(np.average((targets - shift) ** 2, weights=weights)))
+        if scale <= np.finfo(float).eps * largest:
+            scale = 0.0
+        return cls(shift, 1.0 if homogeneity is None else scale, homogeneity)
+
+    @property
+    def filter_scale(self) -> float:
+        """What the filters of a fit are multiplied by."""
+        if self.homogeneity is None:
+            return 1.0
+        return float(self.target_scale ** (1 / self.homogeneity))
+
+    def targets(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Targets in the units of the fit."""
+        if self.target_scale == 0:
+            return np.zeros_like(targets)
+        shifted = targets - self.target_shift
+        if np.abs(shifted).max() <= 4 * np.finfo(float).eps * abs(self.target_shift):
+            return np.zeros_like(targets)
+        return shifted / self.target_scale
+
+    def penalty(self, alpha: float) -> float:
+        """L2 penalty in the units of the fit."""
+        return alpha * self._ratio
+
+    def inner_rate(self, rate: Numbers) -> Numbers:
+        """Learning rate in the units of the fit."""
+        return rate / self._ratio
+
+    def rate(self, rate: Numbers) -> Numbers:
+        """Learning rate in the units of the user."""
+        return rate * self._ratio
+
+    def inner_filters(self, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filters in the units of the fit, 0 for constant targets."""
+        if self.target_scale == 0:
+            return np.zeros_like(filters)
+        return filters / self.filter_scale
+
+    def filters(self, filters: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filters in the units of the user."""
+        return filters * self.filter_scale
+
+    def intercept(self, intercept: float) -> float:
+        """Intercept in the units of the user."""
+        return self.target_shift + self.target_scale * intercept
+
+    def losses(self, losses: Numbers) -> Numbers:
+        """Losses in the units of the user."""
+        # Infinite losses of constant targets are 0 times infinity.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return losses * self.target_scale**2
+
+    def gradients(self, gradients: Numbers) -> Numbers:
+        """Gradients in the units of the user."""
+        return gradients * self.filter_scale / self._ratio
+
+    @property
+    def _ratio(self) -> float:
+        """Of the squares of the scales of filters and targets; 1 for constant targets."""
+        if self.target_scale == 0 or self.homogeneity == 1:
+            return 1.0
+        return (self.filter_scale / self.target_scale) ** 2
+
+
+class FitResult(NamedTuple):
+    """What a search found, and the units in which it is expressed."""
+
+    search: SearchResult
+    scaling: Scaling
+    alpha: float  # L2 penalty
+    held_out_variance: float | None  # of the targets held out, if there are
+    start_warning: str | None  # what the user should know of the starts
+
+
+def search_attributes(
+    dataset: Dataset, result: FitResult, coef_shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """What a search leaves behind, whatever the model."""
+    search, scaling = result.search, result.scaling
+    history = _history(dataset, result)
+    squares = _mean_squares(search.loss, result.alpha, search.w)
+    ran = np.isfinite(search.history["loss"][:, search.best_restart])
+    path = scaling.filters(search.history["filters"][ran, search.best_restart])
+    with np.errstate(over="ignore", invalid="ignore"):
+        path = path.reshape(-1, *coef_shape).astype(dataset.samples.dtype)
+    fitted = {
+        "loss_": float(scaling.losses(search.loss)),
+        "relative_loss_": float(_relative(squares, dataset, scaling)),
+        "n_iter_": max(1, int(ran.sum()) - 1),
+        "loss_curve_": history["loss"][ran, search.best_restart],
+        "coef_path_": path,
+        "restart_losses_": scaling.losses(search.restart_losses),
+        "best_restart_": search.best_restart,
+        "n_samples_seen_": dataset.n_samples,
+        "history_": history,
+    }
+    if result.held_out_variance is not None:
+        fitted |= _validation_attributes(search, result.held_out_variance, ran)
+    return fitted
+
+
+def filter_attributes(
+    dataset: Dataset, coef: NDArray[np.float64], sign: float, intercept: float
+) -> dict[str, Any]:
+    """What predictions of one filter need; raises as :func:`checked_coef`."""
+    flat = checked_coef(dataset, coef, intercept)
+    return {
+        "coef_": flat,
+        "filter_": flat.reshape(dataset.geometry.layout.window_shape),
+        "intercept_": float(intercept),
+        "sign_": int(sign),
+    }
+
+
+def checked_coef(
+    dataset: Dataset, coef: NDArray[np.float64], intercept: float
+) -> NDArray[np.floating[Any]]:
+    """Filters in the dtype of the samples.
+
+    Raises
+    ------
+    ValueError
+        Where they, or the intercept, leave its range.
+    """
+    with np.errstate(over="ignore"):
+        coef = np.asarray(coef).astype(dataset.samples.dtype)
+        finite = np.isfinite(coef).all() and np.isfinite(coef.dtype.type(intercept))
+    if not finite:
+        raise ValueError(
+            f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "
+            "are too small compared with those of y. Rescale them."
+        )
+    return coef
+
+
+def _history(dataset: Dataset, result: FitResult) -> dict[str, NDArray[Any]]:
+    scaling, raw = result.scaling, result.search.history
+    squares = _mean_squares(raw["loss"], result.alpha, raw["filters"])
+    with np.errstate(over="ignore", invalid="ignore"):
+        history = {
+            "iteration": np.arange(len(raw["loss"])),
+            "loss": scaling.losses(raw["loss"]),
+            "relative_loss": _relative(squares, dataset, scaling),
+            "gradient_norm": scaling.gradients(raw["gradient_norm"]),
+            "learning_rate": scaling.rate(raw["learning_rate"]),
+            "angle": angles_to(result.search.w, raw["filters"]),
+            "stage": raw["stage"],
+        }
+        if result.held_out_variance is not None:
+            history["validation_loss"] = scaling.losses(raw["score"])
+    return history
+
+
+def _mean_squares(losses: Numbers, alpha: float, filters: NDArray[np.float64]) -> Numbers:
+    """Mean squared errors at filters (..., p): the losses without the penalty."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = 2 * losses - alpha * np.sum(filters**2, axis=-1)
+    return np.where(np.isinf(losses), losses, squares)
+
+
+def _relative(squares: Numbers, dataset: Dataset, scaling: Scaling) -> Numbers:
+    """Mean squared errors over the squared mean of the targets, infinite if that is 0."""
+    if scaling.target_scale == 0:
+        return np.zeros_like(squares)
+    mean = np.average(dataset.targets, weights=dataset.weights)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return squares * np.divide(scaling.target_scale, abs(mean)) ** 2
+
+
+def _validation_attributes(
+    search: SearchResult, variance: float, ran: NDArray[np.bool_]
+) -> dict[str, Any]:
+    scores = _r2(search.history["score"][ran, search.best_restart], variance)
+    best = _r2(np.array([search.score]), variance)[0]
+    return {"validation_scores_": scores, "best_validation_score_": float(best)}
+
+
+def _r2(losses: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+    """R^2; of constant targets 1 where they are met and 0 elsewhere, as r2_score has it."""
+    if variance == 0:
+        return np.where(losses == 0, 1.0, 0.0)
+    return 1 - 2 * losses / variance
