@@ -9,7 +9,7 @@ from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.parameters import check_option
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.model.bank import check_activation
-from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.model.geometry import Convolution
 from skconvfilter.version import __version__
 
 __all__ = ["to_onnx"]
@@ -106,14 +106,7 @@ def to_onnx(estimator):
 
 def _graph(estimator):
     """Shape of the input, nodes (operator, inputs, outputs, attributes), constants."""
-    geometry = convolution_geometry(
-        estimator.n_features_in_,
-        estimator.kernel_size,
-        estimator.input_shape,
-        estimator.stride,
-        estimator.padding,
-        estimator.dilation,
-    )
+    geometry = Convolution.of(estimator).geometry(estimator.n_features_in_)
     estimator._check_learnt(geometry)
     coef = np.asarray(estimator.coef_, dtype=np.float64)
     if isinstance(estimator, ConvFilterBankRegressor):

@@ -1,8 +1,9 @@
 """From what the user says about samples and windows to offsets into flat samples."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -39,74 +40,100 @@ class PatchGeometry:
         return np.pad(images, widths).reshape(len(samples), -1)
 
 
-def convolution_geometry(
-    n_features, kernel_size, input_shape=None, stride=1, padding=0, dilation=1
-):
-    """Geometry of a convolution window moving over flat samples.
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution window moving over samples, as the user describes it.
 
     Parameters
     ----------
-    n_features : int
-        Length of a flat sample.
-    kernel_size : int or tuple of int, or None
+    kernel_size : int or tuple of int, default=None
         Window of the convolution, one entry per spatial axis; an int is used for every
         axis. None: the whole sample is its one patch.
     input_shape : tuple of int, default=None
-        Shape behind a flat sample: the spatial axes and, if there is one axis more than
+        Shape of a flat sample: the spatial axes and, if there is one axis more than
         `kernel_size` has, the channels last; for an int `kernel_size`, three axes are
         height, width and channels. None: a one-dimensional signal, (n_features,).
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in ``torch.nn.Conv2d``: step of the window, zeros added at both ends of each
         spatial axis, and step between the taps of the window.
-
-    Returns
-    -------
-    geometry : PatchGeometry
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the parameter that is wrong and what it should be.
     """
-    if kernel_size is None:
-        _refuse_without_window(input_shape, stride, padding, dilation)
-        layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
-        return PatchGeometry(layout, (n_features,), (0,))
-    window = _integers("kernel_size", kernel_size, minimum=1)
-    input_shape = _check_input_shape(input_shape, n_features, window)
-    if isinstance(kernel_size, Integral):
-        n_axes = _n_axes_of_any(input_shape)
-    else:
-        n_axes = _n_axes_of(window, input_shape)
-    kernel_size = _per_axis("kernel_size", window, n_axes, minimum=1)
-    stride = _per_axis("stride", stride, n_axes, minimum=1)
-    padding = _per_axis("padding", padding, n_axes, minimum=0)
-    dilation = _per_axis("dilation", dilation, n_axes, minimum=1)
-    channels = input_shape[n_axes:]
-    padded = [size + 2 * pad for size, pad in zip(input_shape, padding, strict=False)]
-    reach = [d * (size - 1) + 1 for size, d in zip(kernel_size, dilation, strict=True)]
-    grid_shape = tuple(
-        (size - r) // step + 1 for size, r, step in zip(padded, reach, stride, strict=True)
-    )
-    if min(grid_shape) < 1:
-        raise ValueError(
-            f"kernel_size={kernel_size} with dilation={dilation} reaches over "
-            f"{tuple(reach)} entries, but a padded sample has {tuple(padded)} "
-            f"(n_features={n_features}). Use a smaller kernel_size or more padding."
+
+    kernel_size: int | tuple[int, ...] | None = None
+    input_shape: tuple[int, ...] | None = None
+    stride: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = 1
+
+    @classmethod
+    def of(cls, estimator: Any) -> "Convolution":
+        """The convolution of an estimator, fitted or not, that has these parameters."""
+        return cls(*(getattr(estimator, field.name) for field in fields(cls)))
+
+    def geometry(self, n_features: int) -> PatchGeometry:
+        """How flat samples of that length are cut into patches.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the parameter that is wrong and what it should be.
+        """
+        if self.kernel_size is None:
+            self._refuse_without_window()
+            layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
+            return PatchGeometry(layout, (n_features,), (0,))
+        window = _integers("kernel_size", self.kernel_size, minimum=1)
+        input_shape = _check_input_shape(self.input_shape, n_features, window)
+        if isinstance(self.kernel_size, Integral):
+            n_axes = _n_axes_of_any(input_shape)
+        else:
+            n_axes = _n_axes_of(window, input_shape)
+        kernel_size = _per_axis("kernel_size", window, n_axes, minimum=1)
+        stride = _per_axis("stride", self.stride, n_axes, minimum=1)
+        padding = _per_axis("padding", self.padding, n_axes, minimum=0)
+        dilation = _per_axis("dilation", self.dilation, n_axes, minimum=1)
+        channels = input_shape[n_axes:]
+        padded = [n + 2 * pad for n, pad in zip(input_shape, padding, strict=False)]
+        reach = [d * (n - 1) + 1 for n, d in zip(kernel_size, dilation, strict=True)]
+        grid_shape = tuple(
+            (n - r) // step + 1 for n, r, step in zip(padded, reach, stride, strict=True)
         )
-    if math.prod((*padded, *channels)) > _MAX_ELEMENTS:
-        raise ValueError(f"padding={padding} makes samples longer than {_MAX_ELEMENTS}.")
-    steps = _row_major_strides((*padded, *channels))
-    layout = PatchLayout(
-        grid_shape=grid_shape,
-        grid_strides=tuple(s * step for s, step in zip(stride, steps, strict=False)),
-        window_shape=(*kernel_size, *channels),
-        window_strides=(
-            *(d * step for d, step in zip(dilation, steps, strict=False)),
-            *steps[n_axes:],
-        ),
-    )
-    return PatchGeometry(layout, input_shape, (*padding, *(0 for _ in channels)))
+        if min(grid_shape) < 1:
+            raise ValueError(
+                f"kernel_size={kernel_size} with dilation={dilation} reaches over "
+                f"{tuple(reach)} entries, but a padded sample has {tuple(padded)} "
+                f"(n_features={n_features}). Use a smaller kernel_size or more padding."
+            )
+        if math.prod((*padded, *channels)) > _MAX_ELEMENTS:
+            raise ValueError(
+                f"padding={padding} makes samples longer than {_MAX_ELEMENTS}."
+            )
+        steps = _row_major_strides((*padded, *channels))
+        layout = PatchLayout(
+            grid_shape=grid_shape,
+            grid_strides=tuple(s * step for s, step in zip(stride, steps, strict=False)),
+            window_shape=(*kernel_size, *channels),
+            window_strides=(
+                *(d * step for d, step in zip(dilation, steps, strict=False)),
+                *steps[n_axes:],
+            ),
+        )
+        return PatchGeometry(layout, input_shape, (*padding, *(0 for _ in channels)))
+
+    def _refuse_without_window(self) -> None:
+        # Each default is also the least value allowed.
+        defaults = {"stride": 1, "padding": 0, "dilation": 1}
+        wrong = [
+            name
+            for name, default in defaults.items()
+            if set(_integers(name, getattr(self, name), minimum=default)) != {default}
+        ]
+        if self.input_shape is not None:
+            wrong.insert(0, "input_shape")
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)} has no meaning without kernel_size: with "
+                "kernel_size=None each row of X is one patch. Give kernel_size too."
+            )
 
 
 def flatten_windows(X):
@@ -150,23 +177,6 @@ def _flat_view_exists(X):
 
 def _row_major_strides(shape):
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def _refuse_without_window(input_shape, stride, padding, dilation):
-    given = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
-    # Each default is also the least value allowed.
-    wrong = [
-        name
-        for name, (value, default) in given.items()
-        if set(_integers(name, value, minimum=default)) != {default}
-    ]
-    if input_shape is not None:
-        wrong.insert(0, "input_shape")
-    if wrong:
-        raise ValueError(
-            f"{', '.join(wrong)} has no meaning without kernel_size: with "
-            "kernel_size=None each row of X is one patch. Give kernel_size too."
-        )
 
 
 def _check_input_shape(input_shape, n_features, window):

@@ -1,9 +1,12 @@
 """Samples in any form that users pass, for functions that are not estimators."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from skconvfilter.model.geometry import convolution_geometry, flatten_windows
+from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 
 
 def is_dask(array):
@@ -47,16 +50,18 @@ def check_any_samples(X):
     return X
 
 
-def cut_into_patches(X, convolution, rows=slice(None)):
+def cut_into_patches(
+    X: NDArray[Any],
+    convolution: Convolution,
+    rows: slice | NDArray[np.intp] = slice(None),
+) -> tuple[NDArray[np.float64], PatchGeometry]:
     """Flat float64 samples and their geometry.
 
     Parameters
     ----------
     X : ndarray
         What :func:`check_any_samples` returned.
-    convolution : dict
-        `kernel_size`, `input_shape`, `stride`, `padding` and `dilation`, as
-        :func:`~skconvfilter.model.geometry.convolution_geometry` takes them.
+    convolution : Convolution
     rows : slice or ndarray of int, default=slice(None)
         The samples that are wanted.
 
@@ -66,15 +71,15 @@ def cut_into_patches(X, convolution, rows=slice(None)):
     geometry : PatchGeometry
     """
     if X.ndim == 2:
-        samples, geometry = X, convolution_geometry(X.shape[1], **convolution)
-    elif convolution["kernel_size"] is not None:
+        samples, geometry = X, convolution.geometry(X.shape[1])
+    elif convolution.kernel_size is not None:
         raise ValueError(
-            f"kernel_size={convolution['kernel_size']} is for flat samples, but X has "
+            f"kernel_size={convolution.kernel_size} is for flat samples, but X has "
             f"{X.ndim} axes: it is already cut into patches."
         )
     else:
         # Refuses what has no meaning without a window; the patches are those of X.
-        convolution_geometry(1, **convolution)
+        convolution.geometry(1)
         samples, geometry = flatten_windows(X)
     # Flat first: as float64 a window view would hold every element many times.
     return np.ascontiguousarray(samples[rows], dtype=np.float64), geometry

@@ -3,8 +3,23 @@
 import math
 import sys
 from numbers import Integral, Real
+from typing import Any, Protocol
 
 import numpy as np
+
+# Largest entries whose squares, and sums of them, stay within the range of the dtype.
+_LIMITS = {"float32": (1e-15, 1e15), "float64": (1e-60, 1e60)}
+
+
+class Numbers(Protocol):
+    """An array, or samples that are read in blocks: all that a range check asks for."""
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def min(self) -> Any: ...
+
+    def max(self) -> Any: ...
 
 
 def check_integer(name, value, *, minimum, maximum=sys.maxsize):
@@ -87,3 +102,21 @@ def check_filter(name, value, shape):
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite.")
     return array.astype(np.float64).reshape(shape)
+
+
+def check_range(name: str, array: Numbers) -> None:
+    """Raise ValueError unless squares of the entries are within the range of the dtype.
+
+    Parameters
+    ----------
+    name : str
+    array : ndarray or SampleBlocks
+        Finite and not empty. All zeros are within the range.
+    """
+    smallest, largest = _LIMITS["float32" if array.dtype == np.float32 else "float64"]
+    size = max(abs(float(array.min())), abs(float(array.max())))
+    if size and not smallest <= size <= largest:
+        raise ValueError(
+            f"The largest entry of {name} is {size:.3g} in size, expected from "
+            f"{smallest:g} to {largest:g}. Rescale {name}."
+        )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skconvfilter.kernels.layout import PatchLayout
 
 
-class Convolution(NamedTuple):
+class NaiveConvolution(NamedTuple):
     """A window moving over an image of any number of axes, channels last if any."""
 
     image_shape: tuple[int, ...]
@@ -151,4 +151,4 @@ def convolutions(draw, max_axes=3, padded=True, max_taps=(3, 3, 3)):
         )
     )
     channels = draw(st.sampled_from([(), (1,), (3,)]))
-    return Convolution(image_shape, channels, kernel_size, stride, padding, dilation)
+    return NaiveConvolution(image_shape, channels, kernel_size, stride, padding, dilation)

@@ -17,7 +17,7 @@ from tests.kernels.cases import (
     results,
 )
 from tests.kernels.oracle import (
-    Convolution,
+    NaiveConvolution,
     naive_active_means,
     naive_patches,
     naive_values,
@@ -61,7 +61,7 @@ def test_results_are_those_of_the_loops(kernel, case):
 @every_kernel
 @every_dtype
 def test_rounding_of_any_numbers_is_that_of_the_dtype(kernel, dtype):
-    convolution = Convolution((9, 8), (2,), (3, 2), (2, 1), (0, 0), (1, 2))
+    convolution = NaiveConvolution((9, 8), (2,), (3, 2), (2, 1), (0, 0), (1, 2))
     rng = np.random.default_rng(0)
     samples = rng.standard_normal((4, convolution.n_features)).astype(dtype)
     case = Case(

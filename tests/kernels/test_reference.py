@@ -5,7 +5,7 @@ from hypothesis import given
 from skconvfilter.kernels import reference
 from skconvfilter.kernels.reference import patch_responses, patch_windows
 from tests.kernels.cases import integer_cases
-from tests.kernels.oracle import Convolution, window_layout
+from tests.kernels.oracle import NaiveConvolution, window_layout
 
 # Every function of samples and layout, for patches of six entries.
 FILTERS = np.random.default_rng(0).integers(-3, 4, size=(6, 3))
@@ -19,7 +19,7 @@ FUNCTIONS = {
 
 def test_samples_are_packed_as_they_are():
     samples = np.ones((3, 36))
-    convolution = Convolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
+    convolution = NaiveConvolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
     assert reference.pack(samples, window_layout(convolution)) is samples
 
 
@@ -46,7 +46,7 @@ def test_patch_windows_are_a_read_only_view(case):
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_size_of_the_chunks_is_invisible(monkeypatch, function, chunk_elements):
     # 12 patches of 6 entries: chunks of one sample, of two and of all seven.
-    convolution = Convolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
+    convolution = NaiveConvolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
     samples = np.random.default_rng(0).standard_normal((7, 36))
     expected = function(samples, window_layout(convolution))
     monkeypatch.setattr(reference, "_CHUNK_ELEMENTS", chunk_elements)

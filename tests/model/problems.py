@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from skconvfilter.model.geometry import PatchGeometry, convolution_geometry
+from skconvfilter.model.geometry import Convolution, PatchGeometry
 from skconvfilter.model.objective import FilterObjective
 from tests.kernels.oracle import (
-    Convolution,
+    NaiveConvolution,
     convolutions,
     naive_active_means,
     naive_patches,
@@ -78,6 +78,13 @@ class Problem(NamedTuple):
         return gradients + self.alpha * self.W.T
 
 
+def geometry_of(naive):
+    """What the package makes of a convolution."""
+    window = naive.kernel_size, naive.sample_shape
+    convolution = Convolution(*window, naive.stride, naive.padding, naive.dilation)
+    return convolution.geometry(naive.n_features)
+
+
 def make_problem(
     convolution=None,
     n_samples=11,
@@ -91,19 +98,12 @@ def make_problem(
 ):
     """Normal data; by default a padded and strided convolution over images."""
     if convolution is None:
-        convolution = Convolution((5, 4), (2,), (3, 2), (1, 2), (1, 0), (1, 1))
+        convolution = NaiveConvolution((5, 4), (2,), (3, 2), (1, 2), (1, 0), (1, 1))
     rng = np.random.default_rng(seed)
     shape = (n_samples, convolution.n_features)
     samples = rng.standard_normal(shape).astype(dtype)
     return Problem(
-        convolution_geometry(
-            convolution.n_features,
-            convolution.kernel_size,
-            convolution.sample_shape,
-            convolution.stride,
-            convolution.padding,
-            convolution.dilation,
-        ),
+        geometry_of(convolution),
         naive_patches(samples, convolution),
         samples,
         targets=rng.normal(1, 1, n_samples),

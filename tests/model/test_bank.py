@@ -19,7 +19,7 @@ from skconvfilter.model.bank import (
     pooling_scale,
 )
 from skconvfilter.model.forward import model_values
-from skconvfilter.model.geometry import convolution_geometry, flatten_windows
+from skconvfilter.model.geometry import Convolution, flatten_windows
 from tests.model.problems import make_problem, problems
 
 FUNCTIONS = {
@@ -110,7 +110,7 @@ def jacobian_of(patches, W, activation, output_weights=None, pooling="sum"):
 def test_patches_one_behind_the_other_are_not_copied(n_patches):
     rng = np.random.default_rng(0)
     samples, W = rng.standard_normal((5, 4 * n_patches)), rng.standard_normal((4, 3))
-    geometry = convolution_geometry(4 * n_patches, 4, stride=4)
+    geometry = Convolution(4, stride=4).geometry(4 * n_patches)
     patches = block_patches(samples, geometry)
     assert np.shares_memory(patches, samples)
     responses = patch_responses(patches, W)
@@ -188,7 +188,7 @@ def test_blocks_are_invisible(monkeypatch, block):
     n_filters=st.integers(1, 300),
 )
 def test_what_is_made_of_a_block_is_small(n_samples, n_patches, patch_dim, n_filters):
-    layout = convolution_geometry(n_patches * patch_dim, patch_dim, stride=patch_dim).layout
+    layout = Convolution(patch_dim, stride=patch_dim).geometry(n_patches * patch_dim).layout
     rows = [range(n_samples)[block] for block in bank_blocks(n_samples, layout, n_filters)]
     assert [row for block in rows for row in block] == list(range(n_samples))
     most = max(len(block) for block in rows)

@@ -16,7 +16,7 @@ from skconvfilter.model.bank import bank_values
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.geometry import flatten_windows
 from skconvfilter.model.squared_error import Evaluation
-from tests.kernels.oracle import Convolution
+from tests.kernels.oracle import NaiveConvolution
 from tests.model.problems import (
     Problem,
     make_problem,
@@ -519,7 +519,7 @@ def test_sizes_and_precision(dtype):
 
 
 def test_evaluations_leave_everything_as_it_was():
-    convolution = Convolution((6,), (), (3,), (3,), (0,), (1,))
+    convolution = NaiveConvolution((6,), (), (3,), (3,), (0,), (1,))
     banks = make_banks(make_problem(convolution), name="sigmoid")
     objective = banks.objective
     arrays = (objective.samples, objective.targets, banks.filters, banks.signs)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skconvfilter.model.events import BOTH, FILTER, TEACHER, TeacherEvents
-from skconvfilter.model.geometry import PatchGeometry, convolution_geometry
+from skconvfilter.model.geometry import Convolution, PatchGeometry
 from tests.kernels.oracle import convolutions, naive_patches, window_layout
 
 EVENTS = (BOTH, FILTER, TEACHER)
@@ -69,7 +69,7 @@ def test_moments_and_projections_are_those_of_the_mean_patches(problem):
 @pytest.mark.parametrize("wanted", [(), (FILTER,), (TEACHER,), (FILTER, TEACHER)])
 def test_only_what_is_wanted_is_made(wanted):
     samples = np.random.default_rng(0).standard_normal((20, 12))
-    geometry = convolution_geometry(12, kernel_size=2, stride=2)
+    geometry = Convolution(kernel_size=2, stride=2).geometry(12)
     events = TeacherEvents(samples, geometry, np.array([1.0, -1.0]))
     (means,) = events.mean_patches(np.array([[1.0], [2.0]]), wanted)
     assert set(means) == {BOTH, *wanted}

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from skconvfilter.kernels.reference import patch_windows
-from skconvfilter.model.geometry import convolution_geometry, flatten_windows
+from skconvfilter.model.geometry import Convolution, flatten_windows
 from tests.kernels.oracle import convolutions, naive_patches
+from tests.model.problems import geometry_of
 
 
 def read_patches(samples, geometry):
@@ -33,14 +34,7 @@ def conv2d_output_sizes(convolution):
 
 @given(convolution=convolutions(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_patches_are_those_of_torch_conv2d(convolution, dtype):
-    geometry = convolution_geometry(
-        convolution.n_features,
-        convolution.kernel_size,
-        convolution.sample_shape,
-        convolution.stride,
-        convolution.padding,
-        convolution.dilation,
-    )
+    geometry = geometry_of(convolution)
     samples = np.arange(1, 2 * convolution.n_features + 1, dtype=dtype).reshape(2, -1)
     windows = read_patches(samples, geometry)
     assert windows.dtype == dtype
@@ -69,14 +63,14 @@ def test_patches_are_those_of_torch_conv2d(convolution, dtype):
 )
 def test_short_forms(short, long):
     def geometry(input_shape, kernel_size, *rest):
-        return convolution_geometry(30, kernel_size, input_shape, *rest)
+        return Convolution(kernel_size, input_shape, *rest).geometry(30)
 
     assert geometry(*short) == geometry(*long)
 
 
 def test_a_kernel_of_one_axis_less_than_the_sample_spans_the_channels():
     samples = np.arange(30.0).reshape(1, 30)
-    geometry = convolution_geometry(30, (2,), (10, 3), padding=1)
+    geometry = Convolution((2,), (10, 3), padding=1).geometry(30)
     windows = read_patches(samples, geometry)
     assert windows.shape == (1, 11, 2, 3)
     np.testing.assert_array_equal(windows[0, 4], [[9, 10, 11], [12, 13, 14]])
@@ -85,14 +79,14 @@ def test_a_kernel_of_one_axis_less_than_the_sample_spans_the_channels():
 
 def test_without_kernel_size_a_sample_is_its_one_patch():
     samples = np.arange(12.0).reshape(3, 4)
-    windows = read_patches(samples, convolution_geometry(4, None))
+    windows = read_patches(samples, Convolution().geometry(4))
     np.testing.assert_array_equal(windows, samples[:, np.newaxis])
 
 
 def test_padding_takes_rows_of_a_larger_array_and_leaves_them_alone():
     rows = np.arange(60.0, dtype=np.float32).reshape(6, 10)[::2, 2:8]
     before = rows.copy()
-    padded = convolution_geometry(6, (2, 2), (2, 3), padding=(1, 0)).pad(rows)
+    padded = Convolution((2, 2), (2, 3), padding=(1, 0)).geometry(6).pad(rows)
     assert padded.dtype == np.float32
     np.testing.assert_array_equal(padded[:, 3:9], before)
     np.testing.assert_array_equal(padded[:, [0, 1, 2, 9, 10, 11]], 0)
@@ -101,7 +95,7 @@ def test_padding_takes_rows_of_a_larger_array_and_leaves_them_alone():
 
 @pytest.mark.parametrize("rows", [np.ones((3, 6)), np.ones((3, 12))[:, ::2]])
 def test_no_padding_makes_no_copy(rows):
-    assert convolution_geometry(6, (2, 2), (2, 3)).pad(rows) is rows
+    assert Convolution((2, 2), (2, 3)).geometry(6).pad(rows) is rows
 
 
 @pytest.mark.parametrize(
@@ -174,7 +168,7 @@ def test_no_padding_makes_no_copy(rows):
 )
 def test_refuses_values_naming_the_parameter(parameters, message):
     with pytest.raises(ValueError, match=message):
-        convolution_geometry(20, **{"kernel_size": None, **parameters})
+        Convolution(**parameters).geometry(20)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +187,13 @@ def test_refuses_values_naming_the_parameter(parameters, message):
 )
 def test_refuses_what_is_no_int_naming_the_parameter(name, kernel_size, value):
     with pytest.raises(TypeError, match=rf"{name} must be an int or a tuple of ints, got"):
-        convolution_geometry(20, **{"kernel_size": kernel_size, name: value})
+        Convolution(**{"kernel_size": kernel_size, name: value}).geometry(20)
 
 
 @pytest.mark.parametrize("n_features", [1, 2])
 def test_too_few_features_are_named(n_features):
     with pytest.raises(ValueError, match=f"n_features={n_features}"):
-        convolution_geometry(n_features, 3)
+        Convolution(3).geometry(n_features)
 
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from scipy.optimize import minimize_scalar
 
 from skconvfilter.model import forward
-from skconvfilter.model.geometry import convolution_geometry, flatten_windows
+from skconvfilter.model.geometry import Convolution, flatten_windows
 from skconvfilter.model.objective import FilterObjective
 from skconvfilter.model.squared_error import Evaluation
 from tests.kernels.oracle import naive_values
@@ -279,7 +279,7 @@ def test_validation_loss_takes_the_intercepts_given(problem):
 def test_best_scale_is_zero_where_values_vary_by_rounding_alone():
     samples = np.tile([[0.1, 0.2, 0.3]], (7, 1))
     targets = np.arange(7.0) + 100
-    objective = FilterObjective(samples, convolution_geometry(3, None), targets)
+    objective = FilterObjective(samples, Convolution().geometry(3), targets)
     w = np.array([[0.7], [0.2], [0.9]])
     np.testing.assert_array_equal(objective.best_scale(w, np.ones(1)), 0.0)
 
@@ -343,7 +343,7 @@ def test_samples_that_overlap_in_memory_do_not_stay_packed():
     n_samples, length = 3000, 200
     series = np.random.default_rng(0).standard_normal(n_samples + length)
     samples = np.lib.stride_tricks.sliding_window_view(series, length)[:n_samples]
-    geometry = convolution_geometry(length, kernel_size=5)
+    geometry = Convolution(kernel_size=5).geometry(length)
     objective = FilterObjective(samples, geometry, np.zeros(n_samples))
     tracemalloc.start()
     objective.value(np.ones((5, 1)), np.ones(1))
