@@ -37,127 +37,147 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     .. math:: \hat y = \sum_{j=1}^{t} v_j \sum_{i=1}^{k} \phi(w_j \cdot Z_i) + b,
 
-    or that with the mean over patches in place of the inner sum, and the fit minimises,
-    with weights :math:`\omega_n`,
+    or the same with the mean over the patches in place of the inner sum. The fit minimises,
+    with sample weights :math:`\omega_n`,
 
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
         + \frac{\alpha}{2} \sum_j \|w_j\|^2 .
 
-    This is the model of [1]_ (there with all v = 1 and b = 0) and its algorithm, the tensor
-    method followed by descent. Filters found by the tensor method lie near the true ones
-    if patches do not overlap, are about normal and independent, and samples are many; from
-    there descent must succeed. Correlated patches are whitened first. Where the start is
-    poor all the same, as it may be on images, random starts take over: the fit goes on
-    until a start fits to rounding, three have found the same lowest loss, or `n_init` are
-    used up.
+    This is the model of [1]_ (which has all v = 1 and b = 0), fitted by its algorithm: the
+    tensor method, followed by descent. If patches do not overlap and are approximately
+    normal and independent, and if there are many samples, the filters that the tensor
+    method finds are close to the true ones, and descent from there succeeds. Correlated
+    patches are whitened first. If the tensor method gives a poor start, as it may on
+    images, the fit goes on with random starts, until one of them fits to machine precision,
+    three have found the same lowest loss, or `n_init` have been used.
 
-    `X` is of one of the forms that :class:`ConvReLUFilterRegressor` takes; of a dask array
-    and of a file the tensor method sees a subsample of 10,000. Filters come in no
-    particular order.
+    `X` has one of the forms that :class:`ConvReLUFilterRegressor` takes. Of a dask array or
+    a memory-mapped file, the tensor method uses a subsample of 10,000. The order of the
+    filters has no meaning. There is no ``partial_fit``: the recursion that
+    :class:`ConvReLUFilterRegressor` uses holds for a single ReLU filter.
 
     Parameters
     ----------
     n_filters : int, default=5
         Number t of filters, at most a million.
     kernel_size : int or tuple of int, default=None
-        Window of the convolution, one entry per spatial axis; an int serves every axis.
-        None: patches come as given.
+        Window of the convolution, one entry per spatial axis; an int is used for every
+        axis. If None, `X` holds patches.
     input_shape : tuple of int, default=None
-        Shape behind a flat row, channels last. None: ``(n_features,)``, a signal.
+        Shape of a flat row, channels last. If None, ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        As in ``torch.nn.Conv2d``. ``stride=kernel_size``: patches do not overlap.
+        As in ``torch.nn.Conv2d``. With ``stride=kernel_size``, patches do not overlap.
     activation : str, default="relu"
-        The function phi of a response: "relu", "leaky_relu", "squared_relu", "sigmoid",
-        "tanh" or "erf"; the slope of "leaky_relu" below 0 is 0.01.
+        The function phi of a preactivation: "relu", "leaky_relu", "squared_relu",
+        "sigmoid", "tanh" or "erf". The slope of "leaky_relu" below 0 is 0.01.
     pooling : {"sum", "mean"}, default="sum"
-        Whether activations are summed up over the patches or averaged.
+        Whether activations are summed or averaged over the patches.
     output_weights : {"ones", "signs"}, default="ones"
-        "ones": all v are 1. "signs": each is 1 or -1, whichever the start suggests.
-    solver : {"gauss-newton", "gd", "sgd"}, default="gauss-newton"
+        If "ones", all v are 1. If "signs", each is 1 or -1, as the start suggests.
+    solver : {"levenberg-marquardt", "gd", "sgd"}, default="levenberg-marquardt"
         Levenberg-Marquardt steps, gradient descent as in [1]_, or its stochastic form.
     init : {"tensor", "random"} or array, default="tensor"
-        The first start: the tensor method's, or random as all others are; or filters of
-        shape ``(n_filters, patch_dim)``, or of the shape of windows, or several such banks.
+        The first start: that of the tensor method, or a random one as all others are. An
+        array holds filters of shape ``(n_filters, patch_dim)``, or in the shape of the
+        window, or several such banks.
     contraction : {"all", "single"}, default="all"
         How the tensor method uses a tensor: all its slices, or, as in [1]_, one random
         contraction of them, which is less precise.
     n_init : int, default=10
         Largest number of starts, at most a million.
-    learning_rate_init : "auto" or float, default="auto"
-        Learning rate of "gd" and "sgd". "auto": 1 over the largest curvature of the loss
-        at the starts.
+    learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
+        Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" does
+        not exist here: [1]_ gives the step size only up to constants.
+    learning_rate_init, learning_rate_final : "auto" or float, default="auto"
+        Learning rates of stage one, or of all steps, and of stage two. "auto" is 1 and 1.5
+        over the largest curvature of the loss at the starts.
+    switch : "auto" or int, default="auto"
+        Epoch after which stage two begins. "auto": separately for each restart, after its
+        first epoch that left more than nine tenths of the loss.
     batch_size : "auto" or int, default="auto"
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
     fit_intercept : bool, default=True
-        Whether to fit b, else b = 0.
+        Whether to fit b. If False, b = 0.
     alpha : float, default=0.0
         L2 penalty.
     max_iter : "auto" or int, default="auto"
-        Largest number of iterations of a start. "auto": 200 steps of "gauss-newton", 3000
-        of "gd", 200 epochs of "sgd".
+        Largest number of iterations of a start. "auto" is 200 steps of
+        "levenberg-marquardt", 3000 of "gd", 200 epochs of "sgd".
     tol : float, default=1e-4
         An iteration makes progress if it takes more than this share off the loss.
     n_iter_no_change : int, default=5
         Iterations without progress after which a start has converged.
+    early_stopping : bool, default=False
+        Whether to hold out `validation_fraction` of the samples and to keep the iterate,
+        and the restart, with the lowest loss on them.
+    validation_fraction : float, default=0.1
+        Share of samples held out.
     warm_start : bool, default=False
-        Whether a fitted estimator goes on from its filters in place of new starts.
+        Whether to start from the filters of the previous fit.
+    diagnostics : bool, default=True
+        Whether to compute `hessian_extremes_`, `condition_number_`, `lambda_` and `rho_`.
     n_jobs : int, default=None
-        Threads over blocks of samples; the result does not depend on it.
+        Threads over blocks of samples. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Randomness of starts, mini-batches and subsamples.
+        Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        Whether to print a line for every iteration: its phase, its number, the restarts
-        that ran, what the best one so far leaves of the variance of `y`, and the time.
+        If positive, a line is printed for every iteration: its phase, its number, the
+        number of running restarts, the share of the variance of `y` that the best one
+        leaves unexplained, and the time.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_filters, patch_dim)
         The filters, in the dtype of `X`.
     filters_ : ndarray of shape ``(n_filters, *window)``
-        The same in window shape.
+        The same in the shape of the window.
     output_weights_ : ndarray of shape (n_filters,), int
         The v.
     intercept_ : float
         b.
-    init_coef_ : ndarray of shape (n_filters, patch_dim)
-        The start that led to the filters.
     loss_ : float
         The objective at the filters.
     relative_loss_ : float
         Mean squared error over the squared mean of y.
     n_iter_ : int
-        Iterations that the best start took.
+        Iterations of the best start.
     loss_curve_ : ndarray of shape (`n_iter_` + 1,)
-        Its loss; of more than 10,000 samples on a subsample at first.
+        Its loss; if there are more than 10,000 samples, on a subsample at first.
+    coef_path_ : ndarray of shape (`n_iter_` + 1, n_filters, patch_dim)
+        Its filters, beginning with the start.
     restart_losses_ : ndarray of shape (n_starts,)
-        Objective on all samples where each start ended; NaN if it was not needed. There
-        are `n_init` starts, as many as `init` holds, or one that goes on.
+        Objective on all samples at the end of each start; NaN if it was not needed. There
+        are `n_init` starts, or as many as `init` holds, or one for a warm start.
     best_restart_ : int
         The start that won; the tensor method's is 0.
     history_ : dict of ndarray
-        As of :class:`ConvReLUFilterRegressor`, starts one after the other.
+        As of :class:`ConvReLUFilterRegressor`, one start after the other.
+    validation_scores_ : ndarray of shape (`n_iter_` + 1,)
+        With early stopping, R^2 of the best start on the samples held out.
+    best_validation_score_ : float
+        With early stopping, R^2 of the fitted filters on the samples held out.
     hessian_extremes_ : tuple of float
-        Least and largest eigenvalue of the Hessian of the squared error at the filters, on
-        a subsample. A positive least one: the filters are locally unique, and gradient
-        descent near them converges at a linear rate. NaN, as the constants below, for
-        filters of 0 and beyond 1e60.
+        With `diagnostics`, the smallest and largest eigenvalue of the Hessian of the
+        squared error at the filters, on a subsample. If the smallest is positive, the
+        filters are locally unique, and gradient descent near them converges at a linear
+        rate. NaN, like the constants below, if all filters are 0.
     condition_number_, lambda_, rho_ : float
-        The constants of [1]_ that govern the Hessian: the condition number of the filters,
-        the product of their singular values over the smallest, and rho of Property 3.2;
-        see :func:`~skconvfilter.diagnostics.local_convexity`.
+        With `diagnostics`, the constants of [1]_ that govern the Hessian: the condition
+        number of the filters, the product of their singular values over the smallest, and
+        rho of Property 3.2; see :func:`~skconvfilter.diagnostics.local_convexity`.
     n_samples_seen_ : int
         Samples of positive weight in `X`.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features, where `X` has them.
+        Names of features, if `X` has them.
 
     See Also
     --------
     ConvReLUFilterRegressor : One filter, on patches that may overlap.
-    skconvfilter.diagnostics.bank_recovery : Compare what was learned with the truth.
+    skconvfilter.diagnostics.recovery : Compare fitted filters with the true ones.
 
     References
     ----------
@@ -168,15 +188,14 @@ class ConvFilterBankRegressor(PatchRegressor):
     --------
     >>> from skconvfilter import ConvFilterBankRegressor
     >>> from skconvfilter.datasets import make_filter_bank_regression
-    >>> from skconvfilter.diagnostics import bank_recovery
-    >>> X, y, teacher = make_filter_bank_regression(
-    ...     2000, n_filters=3, input_shape=24, kernel_size=8, stride=8,
-    ...     return_teacher=True, random_state=0
-    ... )
+    >>> from skconvfilter.diagnostics import recovery
     >>> model = ConvFilterBankRegressor(
-    ...     n_filters=3, kernel_size=8, stride=8, random_state=0
-    ... ).fit(X, y)
-    >>> bank_recovery(model, teacher).relative_error < 1e-6
+    ...     n_filters=3, kernel_size=8, stride=8, input_shape=(24,), random_state=0
+    ... )
+    >>> X, y, teacher = make_filter_bank_regression(
+    ...     2000, model, return_teacher=True, random_state=0
+    ... )
+    >>> recovery(model.fit(X, y), teacher).relative_error < 1e-6
     True
     """
 
@@ -211,7 +230,8 @@ class ConvFilterBankRegressor(PatchRegressor):
         init: Literal["tensor", "random"] | ArrayLike = "tensor",
         contraction: Literal["all", "single"] = "all",
         n_init: int = 10,
-        learning_rate: Literal["two-stage", "constant"] | Callable[..., ArrayLike] = "two-stage",
+        learning_rate: Literal["two-stage", "constant"]
+        | Callable[..., ArrayLike] = "two-stage",
         learning_rate_init: Literal["auto"] | float = "auto",
         learning_rate_final: Literal["auto"] | float = "auto",
         switch: Literal["auto"] | int = "auto",

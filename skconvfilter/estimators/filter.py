@@ -39,7 +39,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     .. math:: \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i, 0) + b,
 
-    and the fit minimises, with weights :math:`\omega_n`,
+    and the fit minimises, with sample weights :math:`\omega_n`,
 
     .. math::
 
@@ -48,18 +48,18 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     With ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the
     algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
-    learning rate. By default the starts are then polished by Levenberg-Marquardt steps,
-    from their reflections too, which recovers the filter behind noiseless labels where
-    gradient descent stalls at a small loss. Nothing needs to be scaled: the fit is
-    equivariant to the scale of `X` and `y`.
+    learning rate. By default, Levenberg-Marquardt steps follow, also from the reflections
+    of the best filters. They recover the filter behind noiseless labels where gradient
+    descent stalls at a small loss. The data need not be scaled: the fit is equivariant to
+    the scale of `X` and `y`.
 
-    `X`, which may be larger than memory, a ``numpy.memmap`` or a dask array that is cut
-    along samples only, is one of
+    `X` may be larger than memory: a ``numpy.memmap``, or a dask array whose chunks divide
+    its samples only. It is one of
 
-    * 2-D, ``kernel_size=None``: each row is one patch (a single neuron);
+    * 2-D, with ``kernel_size=None``: each row is one patch (a single neuron);
     * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
       which the window moves; the patches are never stored;
-    * 3-D ``(n_samples, n_patches, patch_dim)``: patches as given;
+    * 3-D ``(n_samples, n_patches, patch_dim)``: patches;
     * a window view ``(n_samples, *grid, *window)`` of images, as
       ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
       it, used without a copy.
@@ -67,38 +67,39 @@ class ConvReLUFilterRegressor(PatchRegressor):
     Parameters
     ----------
     kernel_size : int or tuple of int, default=None
-        Window of the convolution, one entry per spatial axis; an int serves every axis.
-        None: patches come as given.
+        Window of the convolution, one entry per spatial axis; an int is used for every
+        axis. If None, `X` holds patches.
     input_shape : tuple of int, default=None
-        Shape behind a flat row: ``(length,)``, ``(height, width)`` or
+        Shape of a flat row: ``(length,)``, ``(height, width)`` or
         ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
-        for channels. None: ``(n_features,)``, a signal.
+        for channels. If None, ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in ``torch.nn.Conv2d``.
-    solver : {"sgd", "gauss-newton", "gd"}, default="sgd"
-        First phase: stochastic gradient descent (equation 2 of [1]_), Levenberg-Marquardt
-        at once, or gradient descent on all samples.
+    solver : {"sgd", "levenberg-marquardt", "gd"}, default="sgd"
+        First phase: stochastic gradient descent (equation 2 of [1]_), no descent but
+        Levenberg-Marquardt at once, or gradient descent on all samples.
     init : "ball", array or callable, default="ball"
         Starts: random directions, see `init_radius`; filters of shape ``(patch_dim,)`` or
-        ``(n_init, patch_dim)``; or ``init(n_init, patch_dim, random_state)`` that returns
+        ``(n_init, patch_dim)``; or ``init(n_init, patch_dim, random_state)``, which returns
         such an array.
     init_radius : "auto", "theory" or float, default="auto"
         Length of random starts. "auto": each direction gets the length that fits `y`
-        best. A number: uniform in the ball of that radius. "theory": that of Theorem
-        3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, an estimate.
+        best. A number: uniform in the ball of that radius. "theory": the radius of Theorem
+        3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, which is estimated.
     n_init : int, default=16
         Number of starts, at most a million.
     learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
         "theory": the step of Theorem 3.1 (2.2 for one patch) at the distance from the
-        filter of a quick fit; where its condition fails, as with an intercept or a penalty,
-        that of "constant", with a warning. A callable ``learning_rate(step, losses)`` gets
-        the number of the update, from 0, and the losses of shape (n_epochs + 1, n_running)
-        at the start and after every epoch; it returns a rate, or one per running restart.
+        filter of a quick fit; if its condition fails, as with an intercept or a penalty,
+        the step of "constant", with a warning. A callable ``learning_rate(step, losses)``
+        gets the number of the update, from 0, and the losses of shape (n_epochs + 1,
+        n_running) at the start and after every epoch. It returns a rate, or one for each
+        running restart.
     learning_rate_init, learning_rate_final : "auto" or float, default="auto"
-        Learning rates of stage one, or of all steps, and of stage two. "auto": 1 and 1.5
+        Learning rates of stage one, or of all steps, and of stage two. "auto" is 1 and 1.5
         over the largest curvature of the loss at the starts and for the mean patches.
     switch : "auto" or int, default="auto"
-        Epoch after which stage two begins. "auto": for each restart by itself, after its
+        Epoch after which stage two begins. "auto": separately for each restart, after its
         first epoch that left more than nine tenths of the loss.
     batch_size : "auto" or int, default="auto"
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
@@ -106,42 +107,44 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
         then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
     fit_intercept : bool, default=True
-        Whether to fit b, else b = 0.
+        Whether to fit b. If False, b = 0.
     output_sign : {"auto", 1, -1}, default="auto"
-        The sign s. "auto": half the random starts have each, and the better one wins;
-        starts that are given, or a single one, take the sign that fits.
+        The sign s. "auto": half of the random starts have each sign, and the better one
+        wins; given starts, and a single start, take the sign that fits.
     alpha : float, default=0.0
         L2 penalty.
     max_iter : "auto" or int, default="auto"
         Largest number of iterations of `solver`: epochs of "sgd", steps of the others.
-        "auto": 2, 20 and 100 for "sgd", "gd" and "gauss-newton"; 200 and 1000 for the
-        first two where `polish` is off.
+        "auto" is 2, 20 and 100 for "sgd", "gd" and "levenberg-marquardt"; 200 and 1000 for
+        the first two if `polish` is False.
     tol : float, default=1e-4
         An iteration makes progress if it takes more than this share off the loss.
     n_iter_no_change : int, default=5
         Iterations without progress after which a restart has converged.
     early_stopping : bool, default=False
         Whether to hold out `validation_fraction` of the samples and to keep the iterate,
-        and the restart, with the lowest loss there.
+        and the restart, with the lowest loss on them.
     validation_fraction : float, default=0.1
         Share of samples held out.
     warm_start : bool, default=False
-        Whether a fitted estimator goes on from its filter in place of new starts.
+        Whether to start from the filter of the previous fit.
     diagnostics : bool, default=True
-        Whether to estimate what the theory says, with the fitted filter as the teacher.
+        Whether to estimate the quantities of the theory, with the fitted filter as teacher.
     n_jobs : int, default=None
-        Threads over blocks of samples; the result does not depend on it.
+        Threads over blocks of samples. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        Whether to print a line of a table for every iteration.
+        If positive, a line is printed for every iteration: its phase, its number, the
+        number of running restarts, the share of the variance of `y` that the best one
+        leaves unexplained, and the time.
 
     Attributes
     ----------
     coef_ : ndarray of shape (patch_dim,)
         The filter w, in the dtype of `X`.
     filter_ : ndarray of the shape of the window
-        The same in window shape.
+        The same in the shape of the window.
     intercept_ : float
         b.
     sign_ : int
@@ -151,13 +154,13 @@ class ConvReLUFilterRegressor(PatchRegressor):
     relative_loss_ : float
         Mean squared error over the squared mean of y, as [1]_ reports it.
     n_iter_ : int
-        Iterations that the best restart took.
+        Iterations of the best restart.
     loss_curve_ : ndarray of shape (`n_iter_` + 1,)
-        Loss of the best restart; on the subsample until the last phase.
+        Its loss; on the subsample until the last phase.
     coef_path_ : ndarray of shape (`n_iter_` + 1, patch_dim)
-        The filters of the best restart, its start first.
+        Its filters, beginning with the start.
     restart_losses_ : ndarray of shape (n_init,)
-        Objective on all samples where each restart ended.
+        Objective on all samples at the end of each restart.
     best_restart_ : int
         The restart that won.
     history_ : dict of ndarray
@@ -167,32 +170,34 @@ class ConvReLUFilterRegressor(PatchRegressor):
         ("start", "stage 1", "stage 2", "theory", "polish"), with early stopping
         "validation_loss".
     phi_0_ : float
-        With `diagnostics`: ``arcsin(|w_0 - w| / |w|)`` of the best restart's start w_0; NaN
-        where that is farther from w than 0 is.
+        With `diagnostics`, ``arcsin(|w_0 - w| / |w|)`` of the start w_0 of the best
+        restart; NaN if that is farther from w than 0 is.
     gamma_, L_ : float
-        gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up to pi/2. Estimates
-        from a few hundred samples and a short search: `gamma_` tends to be too large, the
-        others too small; NaN for too few samples or a filter of 0.
-        :func:`~skconvfilter.diagnostics.smoothness` takes its time.
+        With `diagnostics`, gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up
+        to pi/2. They are estimated from a few hundred samples and a short search: `gamma_`
+        tends to be too large, the others too small. NaN for too few samples or a filter of
+        0. :func:`~skconvfilter.diagnostics.smoothness` is more precise and slower.
     beta_, L_cross_ : float
-        beta of Assumption 3.1 and L_cross of Assumption 3.2.
+        With `diagnostics`, beta of Assumption 3.1 and L_cross of Assumption 3.2.
     certificate_ : Certificate or None
-        What the theorems say, see :func:`~skconvfilter.diagnostics.certificate`.
+        With `diagnostics`, what the theorems guarantee, see
+        :func:`~skconvfilter.diagnostics.certificate`.
     validation_scores_ : ndarray of shape (`n_iter_` + 1,)
         With early stopping, R^2 of the best restart on the samples held out.
     best_validation_score_ : float
-        That of the fitted filter, the highest of the last phase.
+        With early stopping, R^2 of the fitted filter on the samples held out, the highest
+        of the last phase.
     n_samples_seen_ : int
         Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features, where `X` has them.
+        Names of features, if `X` has them.
 
     See Also
     --------
     ConvFilterBankRegressor : Several filters at once.
-    ConvPatchExtractor : Makes the patches in a step of its own.
+    ConvPatchExtractor : Extracts the patches in a step of its own.
 
     References
     ----------
@@ -204,10 +209,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
     >>> import numpy as np
     >>> from skconvfilter import ConvReLUFilterRegressor
     >>> from skconvfilter.datasets import make_filter_regression
+    >>> model = ConvReLUFilterRegressor(3, input_shape=(8, 8), random_state=0)
     >>> X, y, teacher = make_filter_regression(
-    ...     500, kernel_size=3, input_shape=(8, 8), return_teacher=True, random_state=0)
-    >>> model = ConvReLUFilterRegressor(3, input_shape=(8, 8), random_state=0).fit(X, y)
-    >>> bool(np.allclose(model.filter_, teacher))
+    ...     500, model, return_teacher=True, random_state=0)
+    >>> bool(np.allclose(model.fit(X, y).filter_, teacher))
     True
     """
 
@@ -238,7 +243,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         init: Literal["ball"] | ArrayLike | Callable[..., ArrayLike] = "ball",
         init_radius: Literal["auto", "theory"] | float = "auto",
         n_init: int = 16,
-        learning_rate: Literal["two-stage", "constant", "theory"] | Callable[..., ArrayLike] = "two-stage",
+        learning_rate: Literal["two-stage", "constant", "theory"]
+        | Callable[..., ArrayLike] = "two-stage",
         learning_rate_init: Literal["auto"] | float = "auto",
         learning_rate_final: Literal["auto"] | float = "auto",
         switch: Literal["auto"] | int = "auto",

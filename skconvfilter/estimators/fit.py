@@ -99,11 +99,8 @@ class Problem(ABC, Generic[Objective]):
         What to use in place of mini-batches where they cannot be drawn.
     """
 
+    settings: FitSettings
     mini_batch_remedies: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def settings(self) -> FitSettings: ...
 
     @property
     @abstractmethod

@@ -21,12 +21,7 @@ _NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
 
 def is_mapped(X: Any) -> bool:
     """Whether these are numbers in a file, which are never copied whole."""
-    return (
-        isinstance(X, np.memmap)
-        and X.ndim > 1
-        and X.size > 0
-        and X.dtype.kind in "fiub"
-    )
+    return isinstance(X, np.memmap) and X.ndim > 1 and X.size > 0 and X.dtype.kind in "fiub"
 
 
 def sample_blocks(X: Any, dtypes: tuple[Any, ...], patch_dim: int) -> SampleBlocks:

@@ -105,7 +105,10 @@ def check_bank_settings(
     weights = ("ones", "signs")
     return BankSettings(
         **_check_common(
-            estimator, n_samples, max_iter=_MAX_ITER_OF_BANK, rules=("two-stage", "constant")
+            estimator,
+            n_samples,
+            max_iter=_MAX_ITER_OF_BANK,
+            rules=("two-stage", "constant"),
         ),
         init=_check_bank_init(estimator.init, n_filters, layout),
         n_filters=n_filters,
