@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,7 +200,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     """
 
     _n_coef_axes, _signs = 2, "output_weights_"
-    _remedies = {
+    _remedies: ClassVar[dict[Status, str]] = {
         Status.MAX_ITER: "increase max_iter, or use solver='levenberg-marquardt'",
         Status.DIVERGED: "lower learning_rate_init and learning_rate_final",
     }

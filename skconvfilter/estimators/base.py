@@ -258,7 +258,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         return FittedFilters(coef, getattr(self, self._signs)) if coef.any() else None
 
     def _check_fitted_state(self, geometry: PatchGeometry) -> None:
-        """Raise ValueError unless the fitted attributes are sound, and fit these patches."""
+        """Raise ValueError unless the fitted attributes are valid for these patches."""
         shape, patch_dim = np.shape(self._fitted("coef_")), geometry.layout.patch_dim
         if len(shape) != self._n_coef_axes or shape[-1] != patch_dim:
             raise ValueError(

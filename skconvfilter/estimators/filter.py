@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -217,7 +217,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     """
 
     _n_coef_axes, _signs = 1, "sign_"
-    _remedies = {
+    _remedies: ClassVar[dict[Status, str]] = {
         Status.MAX_ITER: "increase max_iter, or set polish=True",
         Status.DIVERGED: "lower learning_rate_init and learning_rate_final",
     }

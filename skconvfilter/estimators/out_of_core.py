@@ -108,8 +108,8 @@ def refuse_mini_batches(samples: Any, batch_size: int, remedies: str) -> None:
     if few:
         raise ValueError(
             "solver='sgd' draws mini-batches from all samples, which a dask array gives "
-            f"block by block only: use {remedies}, or solver='levenberg-marquardt'; or pass the "
-            "blocks to partial_fit, one after the other."
+            f"block by block only: use {remedies}, or solver='levenberg-marquardt'; or "
+            "pass the blocks to partial_fit, one after the other."
         )
 
 
