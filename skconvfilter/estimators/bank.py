@@ -413,6 +413,14 @@ class BankProblem(Problem[BankObjective]):
             callback=callback,
         )
 
+    def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:
+        # Sums over filters and patches are often far larger than they vary: without their
+        # size no start would be seen to fit to machine precision.
+        if scaling.target_scale == 0 or not dataset.targets.any():
+            return 1.0
+        power = np.average(dataset.targets**2, weights=dataset.weights)
+        return float(np.sqrt(power) / scaling.target_scale)
+
     def prediction_attributes(
         self, dataset: Dataset, scaling: Scaling, found: Any
     ) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from skconvfilter.estimators.out_of_core import (
     load_columns,
     sample_blocks,
 )
-from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
 from skconvfilter.model.validation import check_range

@@ -17,7 +17,7 @@ from skconvfilter.estimators.results import FitResult, Scaling
 from skconvfilter.estimators.settings import FitSettings
 from skconvfilter.model.squared_error import SquaredError
 from skconvfilter.solvers.curvature import largest_curvature
-from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
+from skconvfilter.solvers.driver import Callback, Solver, Stopping
 from skconvfilter.solvers.multistart import Candidates, SearchResult
 from skconvfilter.solvers.schedules import Constant, Running, Schedule, TwoStage
 from skconvfilter.solvers.search import subsample
@@ -27,7 +27,7 @@ from skconvfilter.solvers.sgd import SGD
 # that and more kills filters on images.
 _CONSTANT_RATE, _FIRST_RATE, _SECOND_RATE = 1.0, 1.0, 1.5
 
-# Errors, relative to the size of the targets, that rounding alone leaves.
+# Errors, relative to the size of the values, that rounding alone leaves.
 _ROUNDING_UNITS = 64
 
 
@@ -149,6 +149,13 @@ class Problem(ABC, Generic[Objective]):
     ) -> SearchResult:
         """The best parameters that the starts lead to; `solver` is None for no descent."""
 
+    def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:
+        """Size of the values, in the units of the fit, whose rounding ends a search.
+
+        By default the spread of the targets, which is 1.
+        """
+        return 1.0
+
     def theory_schedule(
         self,
         sample: Objective,
@@ -221,7 +228,8 @@ def run_fit(
     )
     data = _fit_data(problem, dataset, held_out, scaling, seeds, map_blocks)
     starts, warning = problem.draw_starts(data, scaling, seeds, fitted)
-    rounding = _ROUNDING_UNITS * data.objective.precision * _magnitude(dataset, scaling)
+    size = problem.size_of_values(dataset, scaling)
+    rounding = _ROUNDING_UNITS * data.objective.precision * size
     stopping = Stopping(
         settings.max_iter, settings.tol, settings.n_iter_no_change, 0.5 * rounding**2
     )
@@ -264,14 +272,6 @@ def _fit_data(
         if sample.n_samples == objective.n_samples:
             objective = sample
     return FitData(objective, sample, validation)
-
-
-def _magnitude(dataset: Dataset, scaling: Scaling) -> float:
-    """Root mean square of the targets, in the units of the fit."""
-    if scaling.target_scale == 0 or not dataset.targets.any():
-        return 1.0
-    power = np.average(dataset.targets**2, weights=dataset.weights)
-    return float(np.sqrt(power) / scaling.target_scale)
 
 
 def _variance(objective: SquaredError) -> float:
