@@ -119,15 +119,15 @@ cdef class Kernel:
         return _pack[double](samples)
 
     def active_mean_patches(self, packed, layout, filters, gate=None):
-        """Shape (n_filters, patch_dim, n_samples); see the NumPy kernel of the name."""
+        """Shape (n_filters, patch_dim, n_samples); see ``dispatch.Kernel``."""
         return self._run(packed, layout, filters, ACTIVE_MEAN_PATCHES, gate)
 
     def mean_activations(self, packed, layout, filters):
-        """Shape (n_filters, n_samples); see the NumPy kernel of the name."""
+        """Shape (n_filters, n_samples); see ``dispatch.Kernel``."""
         return self._run(packed, layout, filters, MEAN_ACTIVATIONS)[:, 0]
 
     def mean_patches(self, packed, layout):
-        """Shape (patch_dim, n_samples); see the NumPy kernel of the name."""
+        """Shape (patch_dim, n_samples); see ``dispatch.Kernel``."""
         # Stands for a filter that is active on every patch.
         filters = np.zeros((layout.patch_dim, 1))
         return self._run(packed, layout, filters, MEAN_PATCHES)[0]

@@ -1,38 +1,99 @@
 """The one place that chooses which kernels run: compiled for this machine, or NumPy's."""
 
 import os
+from typing import Any, Protocol
 
 from skconvfilter.kernels import reference
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
 
 # The version of the compiled module's functions that these sources call.
 _INTERFACE = 1
 
+why_not_compiled: str | None = None
 try:
     from skconvfilter.kernels import compiled
 except Exception as error:  # a stale build may raise anything
-    compiled = None
+    compiled = None  # type: ignore[assignment]
     why_not_compiled = str(error)
 else:
-    why_not_compiled = None
     if getattr(compiled, "INTERFACE", None) != _INTERFACE:
-        compiled = None
+        compiled = None  # type: ignore[assignment]
         why_not_compiled = "it was built from other sources: install the package anew"
 
 
-def available_kernels():
+class Kernel(Protocol):
+    """What every kernel offers: loops over the patches of many samples.
+
+    A patch is active for a filter w when ``w . z > 0``, strictly: the derivative of the
+    ReLU at 0 is taken as 0, here and so in the whole package. Results are of the dtype of
+    the samples and belong to the caller.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the instruction set, or "numpy"."""
+
+    def pack(self, samples: FloatArray, layout: PatchLayout) -> Any:
+        """Samples in the form that the other methods of this kernel take.
+
+        Parameters
+        ----------
+        samples : ndarray of shape (n_samples, n_features), float32 or float64
+            Flat samples; each row must be contiguous.
+        layout : PatchLayout
+            Its patches must lie within a row.
+        """
+
+    def active_mean_patches(
+        self,
+        packed: Any,
+        layout: PatchLayout,
+        filters: FloatArray,
+        gate: FloatArray | None = None,
+    ) -> FloatArray:
+        """Mean over the patches of the active ones, for several filters at once.
+
+        ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
+        patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
+
+        Parameters
+        ----------
+        packed
+            What :meth:`pack` returned.
+        layout : PatchLayout
+            Where the patches lie in a sample.
+        filters : ndarray of shape (patch_dim, n_filters)
+            The filters, as columns; cast to the dtype of the samples.
+        gate : ndarray of shape (patch_dim,), default=None
+            Only patches that are active for this filter as well are counted.
+
+        Returns
+        -------
+        A : ndarray of shape (n_filters, patch_dim, n_samples)
+        """
+
+    def mean_activations(
+        self, packed: Any, layout: PatchLayout, filters: FloatArray
+    ) -> FloatArray:
+        """Mean over the patches of ``relu(filters[:, r] . Z_i)``.
+
+        Returns
+        -------
+        values : ndarray of shape (n_filters, n_samples)
+        """
+
+    def mean_patches(self, packed: Any, layout: PatchLayout) -> FloatArray:
+        """Mean over all patches, shape (patch_dim, n_samples)."""
+
+
+def available_kernels() -> list[str]:
     """Names of the kernels that this installation has on this machine, best first."""
     compiled_ones = [] if compiled is None else compiled.instruction_sets()
     return [*compiled_ones, reference.name]
 
 
-def choose_kernel(name=""):
+def choose_kernel(name: str = "") -> Kernel:
     """The kernel of that name, by default the best one.
-
-    Returns
-    -------
-    kernel : object
-        With `name`, `pack`, `active_mean_patches`, `mean_activations` and `mean_patches`,
-        as :mod:`skconvfilter.kernels.reference` describes them.
 
     Raises
     ------
@@ -50,4 +111,4 @@ def choose_kernel(name=""):
     return reference if name == reference.name else compiled.Kernel(name)
 
 
-kernel = choose_kernel(os.environ.get("SKCONVFILTER_KERNEL", ""))
+kernel: Kernel = choose_kernel(os.environ.get("SKCONVFILTER_KERNEL", ""))

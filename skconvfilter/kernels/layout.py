@@ -2,9 +2,12 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
 
 class PatchLayout(NamedTuple):
@@ -29,42 +32,41 @@ class PatchLayout(NamedTuple):
     window_strides: tuple[int, ...]
 
     @property
-    def n_patches(self):
+    def n_patches(self) -> int:
         """Patches per sample, k in the formulas."""
         return int(math.prod(self.grid_shape))
 
     @property
-    def patch_dim(self):
+    def patch_dim(self) -> int:
         """Length of a patch, p in the formulas."""
         return int(math.prod(self.window_shape))
 
     @property
-    def base(self):
+    def base(self) -> NDArray[np.intp]:
         """Offset of the first entry of each patch, shape (n_patches,), read-only."""
         return _offsets(self.grid_shape, self.grid_strides)
 
     @property
-    def tap(self):
+    def tap(self) -> NDArray[np.intp]:
         """Offset of each entry within its patch, shape (patch_dim,), read-only."""
         return _offsets(self.window_shape, self.window_strides)
 
     @property
-    def span(self):
+    def span(self) -> int:
         """Length of the shortest flat sample that holds all patches."""
         return int(self.base.max() + self.tap.max()) + 1
 
     @property
-    def overlaps(self):
+    def overlaps(self) -> bool:
         """Whether an entry of a sample is in several patches."""
         entries = self.base[:, np.newaxis] + self.tap
         return np.unique(entries).size < entries.size
 
 
-def check_samples(samples, layout):
+def check_samples(samples: FloatArray, layout: PatchLayout) -> None:
     """Raise an error unless these are flat samples that hold all patches.
 
-    Who reads memory by offsets reads whatever it is told to: this refuses what is not
-    there.
+    Code that reads memory by offsets does not notice where an array ends.
     """
     if samples.dtype not in (np.float32, np.float64):
         raise TypeError(f"samples must be float32 or float64, not {samples.dtype}.")
@@ -80,7 +82,7 @@ def check_samples(samples, layout):
         )
 
 
-def check_filters(filters, patch_dim):
+def check_filters(filters: FloatArray, patch_dim: int) -> None:
     """Raise ValueError unless these rows are filters for patches of that length."""
     if filters.ndim != 2 or filters.shape[1] != patch_dim:
         raise ValueError(
@@ -88,9 +90,9 @@ def check_filters(filters, patch_dim):
         )
 
 
-# A fit asks for the same ones for every block of samples.
+# A fit needs the same offsets for every block of samples.
 @lru_cache(maxsize=64)
-def _offsets(shape, strides):
+def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray[np.intp]:
     offsets = np.zeros(1, dtype=np.intp)
     for size, stride in zip(shape, strides, strict=True):
         offsets = (offsets[:, np.newaxis] + np.arange(size) * stride).ravel()

@@ -1,16 +1,20 @@
-"""The NumPy kernels: plain enough to be the oracle, chunked so that they stay in cache.
+"""The NumPy kernel: plain enough to be the oracle, chunked so that it stays in cache.
 
-With the compiled kernels they have in common `name`, `pack`, `active_mean_patches`,
-`mean_activations` and `mean_patches`; `dispatch.py` chooses.
-
-The derivative of the ReLU at 0 is taken as 0 here, once for the whole package: a patch
-is active when ``w . z > 0``, strictly.
+This module is a :class:`~skconvfilter.kernels.dispatch.Kernel`, which says what its
+functions take and return.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from skconvfilter.kernels.layout import check_filters, check_samples
+from skconvfilter.kernels.layout import (
+    FloatArray,
+    PatchLayout,
+    check_filters,
+    check_samples,
+)
 
 name = "numpy"
 
@@ -19,45 +23,19 @@ name = "numpy"
 _CHUNK_ELEMENTS = 2**17
 
 
-def pack(samples, layout):
-    """Samples in the form that the other functions take: here as they are, but checked.
-
-    Parameters
-    ----------
-    samples : ndarray of shape (n_samples, n_features), float32 or float64
-        Flat samples; each row must be contiguous.
-    layout : PatchLayout
-        Its patches must lie within a row.
-
-    Returns
-    -------
-    packed : ndarray
-    """
+def pack(samples: FloatArray, layout: PatchLayout) -> FloatArray:
+    """The samples as they are, checked."""
     check_samples(samples, layout)
     return samples
 
 
-def active_mean_patches(packed, layout, filters, gate=None):
-    """Mean over the patches of the active ones, for several filters at once.
-
-    ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
-    patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
-
-    Parameters
-    ----------
-    packed : ndarray
-        What :func:`pack` returned.
-    layout : PatchLayout
-        Where the patches lie in a sample.
-    filters : ndarray of shape (patch_dim, n_filters)
-        The filters, as columns; cast to the dtype of the samples.
-    gate : ndarray of shape (patch_dim,), default=None
-        A filter for which a patch must be active, too, to count.
-
-    Returns
-    -------
-    A : ndarray of shape (n_filters, patch_dim, n_samples), dtype of the samples
-    """
+def active_mean_patches(
+    packed: FloatArray,
+    layout: PatchLayout,
+    filters: FloatArray,
+    gate: FloatArray | None = None,
+) -> FloatArray:
+    """Mean over the patches of the active ones, (n_filters, patch_dim, n_samples)."""
     filters = _rows(filters, packed, layout)
     if gate is not None:
         gate_row = _rows(gate[:, np.newaxis], packed, layout)
@@ -71,18 +49,10 @@ def active_mean_patches(packed, layout, filters, gate=None):
     return A.transpose(1, 2, 0)
 
 
-def mean_activations(packed, layout, filters):
-    """The model's values, mean over the patches of ``relu(filters[:, r] . Z_i)``.
-
-    Parameters
-    ----------
-    packed, layout, filters
-        As for :func:`active_mean_patches`.
-
-    Returns
-    -------
-    values : ndarray of shape (n_filters, n_samples), dtype of the samples
-    """
+def mean_activations(
+    packed: FloatArray, layout: PatchLayout, filters: FloatArray
+) -> FloatArray:
+    """Mean over the patches of their activations, (n_filters, n_samples)."""
     filters = _rows(filters, packed, layout)
     values = np.empty((len(packed), len(filters)), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
@@ -90,37 +60,39 @@ def mean_activations(packed, layout, filters):
     return values.T
 
 
-def mean_patches(packed, layout):
-    """Mean over all patches, shape (patch_dim, n_samples), dtype of the samples."""
+def mean_patches(packed: FloatArray, layout: PatchLayout) -> FloatArray:
+    """Mean over all patches, (patch_dim, n_samples)."""
     n_grid = len(layout.grid_shape)
     windows = patch_windows(packed, layout)
     means = windows.mean(axis=tuple(range(1, 1 + n_grid)))
     return means.reshape(len(packed), layout.patch_dim).T
 
 
-def patch_responses(samples, layout, filters):
+def preactivations(
+    samples: FloatArray, layout: PatchLayout, filters: FloatArray
+) -> FloatArray:
     """Inner product of every patch with every filter.
 
     Parameters
     ----------
-    samples : ndarray of shape (n_samples, n_features)
-        As for :func:`pack`.
-    layout, filters
-        As for :func:`active_mean_patches`.
+    samples : ndarray of shape (n_samples, n_features), float32 or float64
+        Flat samples; each row must be contiguous.
+    layout : PatchLayout
+    filters : ndarray of shape (patch_dim, n_filters)
 
     Returns
     -------
-    responses : ndarray of shape (n_samples, n_filters, n_patches), dtype of the samples
+    preactivations : ndarray of shape (n_samples, n_filters, n_patches), dtype of the samples
     """
     filters = _rows(filters, samples, layout)
     shape = (len(samples), len(filters), layout.n_patches)
-    responses = np.empty(shape, dtype=samples.dtype)
+    products = np.empty(shape, dtype=samples.dtype)
     for rows, patches in _patch_chunks(samples, layout):
-        np.matmul(filters, patches, out=responses[rows])
-    return responses
+        np.matmul(filters, patches, out=products[rows])
+    return products
 
 
-def patch_windows(samples, layout):
+def patch_windows(samples: FloatArray, layout: PatchLayout) -> FloatArray:
     """The patches as a read-only view of shape (n_samples, *grid, *window)."""
     check_samples(samples, layout)
     shape = (len(samples), *layout.grid_shape, *layout.window_shape)
@@ -129,14 +101,16 @@ def patch_windows(samples, layout):
     return as_strided(samples, shape, strides, writeable=False)
 
 
-def _rows(filters, samples, layout):
+def _rows(filters: FloatArray, samples: FloatArray, layout: PatchLayout) -> FloatArray:
     """The filters as contiguous rows, in the dtype of the samples."""
     rows = np.ascontiguousarray(filters.T, dtype=samples.dtype)
     check_filters(rows, layout.patch_dim)
     return rows
 
 
-def _patch_chunks(samples, layout):
+def _patch_chunks(
+    samples: FloatArray, layout: PatchLayout
+) -> Iterator[tuple[slice, FloatArray]]:
     """Yield row slices and their patches, copied to (n_rows, patch_dim, n_patches)."""
     n_grid, n_window = len(layout.grid_shape), len(layout.window_shape)
     # The grid is innermost: its rows are long runs, so that the copy is fast.

@@ -17,7 +17,7 @@ _PACKAGES = [
 ]
 
 
-def show_versions():
+def show_versions() -> None:
     """Print the versions of Python and of the packages used, and which kernels run.
 
     The kernels are compiled for the instruction sets of common processors, and the best
@@ -41,7 +41,7 @@ def show_versions():
         print(f"{name}: {value}")
 
 
-def _version(package):
+def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

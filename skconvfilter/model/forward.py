@@ -3,7 +3,7 @@
 import numpy as np
 
 from skconvfilter.kernels.dispatch import kernel
-from skconvfilter.kernels.reference import patch_responses
+from skconvfilter.kernels.reference import preactivations
 
 # Rows that one task works on: long enough for matrix products to pay, short enough that
 # what is made of a block, a patch per sample and filter, stays small beside the data.
@@ -52,6 +52,6 @@ def response_map(samples, geometry, w):
     maps = np.empty((len(samples), geometry.layout.n_patches), dtype=samples.dtype)
     for rows in row_blocks(len(samples), len(w)):
         block = geometry.pad(samples[rows])
-        responses = patch_responses(block, geometry.layout, w[:, np.newaxis])
+        responses = preactivations(block, geometry.layout, w[:, np.newaxis])
         np.maximum(responses[:, 0], 0, out=maps[rows])
     return maps.reshape(len(samples), *geometry.layout.grid_shape)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from skconvfilter.kernels.layout import PatchLayout
-from skconvfilter.kernels.reference import patch_responses, patch_windows
+from skconvfilter.kernels.reference import preactivations, patch_windows
 from tests.kernels.cases import (
     DTYPES,
     KERNELS,
@@ -197,7 +197,7 @@ def test_results_belong_to_the_caller(kernel):
 
 READERS = {f"{name}.pack": kernel.pack for name, kernel in KERNELS.items()} | {
     "patch_windows": patch_windows,
-    "patch_responses": partial(patch_responses, filters=np.ones((6, 1))),
+    "preactivations": partial(preactivations, filters=np.ones((6, 1))),
 }
 
 
@@ -259,4 +259,4 @@ def test_filters_of_another_shape_are_refused(kernel, filters, shape):
 
 def test_patch_responses_refuse_filters_of_another_shape():
     with pytest.raises(ValueError, match=r"\(6, n_filters\), not \(5, 2\)"):
-        patch_responses(np.ones((3, 14)), LONG, np.ones((5, 2)))
+        preactivations(np.ones((3, 14)), LONG, np.ones((5, 2)))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 
 from skconvfilter.kernels import reference
-from skconvfilter.kernels.reference import patch_responses, patch_windows
+from skconvfilter.kernels.reference import preactivations, patch_windows
 from tests.kernels.cases import integer_cases
 from tests.kernels.oracle import NaiveConvolution, window_layout
 
@@ -13,7 +13,7 @@ FUNCTIONS = {
     "active_mean_patches": lambda *args: reference.active_mean_patches(*args, FILTERS),
     "mean_activations": lambda *args: reference.mean_activations(*args, FILTERS),
     "mean_patches": reference.mean_patches,
-    "patch_responses": lambda *args: patch_responses(*args, FILTERS),
+    "preactivations": lambda *args: preactivations(*args, FILTERS),
 }
 
 
@@ -25,12 +25,12 @@ def test_samples_are_packed_as_they_are():
 
 @given(case=integer_cases())
 def test_patch_responses_are_inner_products(case):
-    responses = patch_responses(case.samples, case.layout, case.filters)
-    assert responses.dtype == case.samples.dtype
+    found = preactivations(case.samples, case.layout, case.filters)
+    assert found.dtype == case.samples.dtype
     expected = [
         [[z @ w for z in sample] for w in case.filters.T] for sample in case.patches
     ]
-    np.testing.assert_array_equal(responses, expected)
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(case=integer_cases())
