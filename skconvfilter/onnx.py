@@ -1,39 +1,50 @@
-"""Fitted regressors as ONNX graphs, for predictions where there is no Python."""
+"""Fitted regressors as ONNX graphs, for predictions without Python."""
 
 import math
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.parameters import check_option
 from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
 from skconvfilter.model.bank import check_activation
-from skconvfilter.model.geometry import Convolution
+from skconvfilter.model.geometry import Convolution, PatchGeometry
 from skconvfilter.version import __version__
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 __all__ = ["to_onnx"]
+
+# Operator, inputs, outputs and attributes of each node; and the constants by name.
+Nodes: TypeAlias = list[tuple[str, list[str], list[str], dict[str, Any]]]
+Constants: TypeAlias = dict[str, NDArray[Any]]
 
 # The oldest versions that have all that is used here: any runtime takes them.
 _OPSET, _IR_VERSION = 18, 8
 
-# The nodes of each activation, from "responses" to "activations".
-_ACTIVATIONS = {
-    "relu": [("Relu", ["responses"], ["activations"])],
+# The nodes of each activation, from "preactivations" to "activations".
+_ACTIVATIONS: dict[str, list[tuple[str, list[str], list[str]]]] = {
+    "relu": [("Relu", ["preactivations"], ["activations"])],
     # Its slope below 0 is 0.01, as in this package.
-    "leaky_relu": [("LeakyRelu", ["responses"], ["activations"])],
+    "leaky_relu": [("LeakyRelu", ["preactivations"], ["activations"])],
     "squared_relu": [
-        ("Relu", ["responses"], ["rectified"]),
+        ("Relu", ["preactivations"], ["rectified"]),
         ("Mul", ["rectified", "rectified"], ["activations"]),
     ],
-    "sigmoid": [("Sigmoid", ["responses"], ["activations"])],
-    "tanh": [("Tanh", ["responses"], ["activations"])],
-    "erf": [("Erf", ["responses"], ["activations"])],
+    "sigmoid": [("Sigmoid", ["preactivations"], ["activations"])],
+    "tanh": [("Tanh", ["preactivations"], ["activations"])],
+    "erf": [("Erf", ["preactivations"], ["activations"])],
 }
 _POOLINGS = {"sum": "ReduceSum", "mean": "ReduceMean"}
 
 
-def to_onnx(estimator):
+def to_onnx(
+    estimator: ConvReLUFilterRegressor | ConvFilterBankRegressor,
+) -> "ModelProto":
     """The predictions of a fitted regressor as an ONNX model.
 
     Parameters
@@ -44,22 +55,22 @@ def to_onnx(estimator):
     Returns
     -------
     model : onnx.ModelProto
-        Of one input `X` and one output `y`, of shape (n_samples,). Both are float32, as
-        runtimes have convolutions of nothing else: the predictions are those of `predict`
-        for float32 samples, up to rounding. With `kernel_size` the input has the shape
+        With one input `X` and one output `y`, of shape (n_samples,). Both are float32, the
+        only dtype for which runtimes have convolutions: the predictions are those of
+        `predict` for float32 samples, up to rounding. With `kernel_size` the input has the shape
         (n_samples, n_features); without, (n_samples, n_patches, patch_dim), and rows that
         are one patch each are passed as ``X[:, np.newaxis]``.
 
     Raises
     ------
     ImportError
-        Without the package onnx.
+        If the package onnx is not installed.
     TypeError
-        For another estimator.
+        If `estimator` is of another class.
     NotFittedError
-        Before a fit.
+        If `estimator` is not fitted.
     ValueError
-        For filters out of the range of float32, and for corrupted fitted attributes.
+        If the filters are out of the range of float32, or fitted attributes are corrupted.
 
     See Also
     --------
@@ -104,8 +115,10 @@ def to_onnx(estimator):
     )
 
 
-def _graph(estimator):
-    """Shape of the input, nodes (operator, inputs, outputs, attributes), constants."""
+def _graph(
+    estimator: ConvReLUFilterRegressor | ConvFilterBankRegressor,
+) -> tuple[list[Any], Nodes, Constants]:
+    """Shape of the input, nodes and constants."""
     geometry = Convolution.of(estimator).geometry(estimator.n_features_in_)
     estimator._check_learnt(geometry)
     coef = np.asarray(estimator.coef_, dtype=np.float64)
@@ -117,7 +130,7 @@ def _graph(estimator):
     if estimator.kernel_size is None:
         shape, axes = ["n_samples", "n_patches", coef.shape[-1]], [1]
         filters = coef.reshape(-1, coef.shape[-1]).T
-        nodes, arrays = [("MatMul", ["X", "filters"], ["responses"], {})], {}
+        nodes, arrays = [("MatMul", ["X", "filters"], ["preactivations"], {})], {}
     else:
         shape = ["n_samples", estimator.n_features_in_]
         axes = [2 + axis for axis in range(len(geometry.layout.grid_shape))]
@@ -138,15 +151,23 @@ def _graph(estimator):
     return shape, nodes, arrays
 
 
-def _convolution(geometry, coef):
-    """From flat samples to responses (n_samples, n_filters, *grid): nodes and constants."""
+def _convolution(
+    geometry: PatchGeometry, coef: NDArray[np.float64]
+) -> tuple[Nodes, Constants, NDArray[np.float64]]:
+    """From flat samples to preactivations (n_samples, n_filters, *grid).
+
+    Returns
+    -------
+    nodes, constants
+    filters : ndarray of shape (n_filters, n_channels, *window)
+    """
     layout, sample_shape = geometry.layout, geometry.sample_shape
     n_axes = len(layout.grid_shape)
     n_channels = math.prod(sample_shape[n_axes:])
     padded = [size + 2 * p for size, p in zip(sample_shape, geometry.padding, strict=True)]
     steps = [math.prod(padded[axis + 1 :]) for axis in range(n_axes)]
 
-    def in_steps(strides):
+    def in_steps(strides: tuple[int, ...]) -> list[int]:
         return [stride // step for stride, step in zip(strides, steps, strict=False)]
 
     convolution = {
@@ -158,15 +179,15 @@ def _convolution(geometry, coef):
     nodes = [
         ("Reshape", ["X", "sample_shape"], ["channels_last"], {}),
         ("Transpose", ["channels_last"], ["images"], channels_first),
-        ("Conv", ["images", "filters"], ["responses"], convolution),
+        ("Conv", ["images", "filters"], ["preactivations"], convolution),
     ]
     sample_shape = np.array([-1, *sample_shape[:n_axes], n_channels], dtype=np.int64)
     filters = coef.reshape(-1, *layout.window_shape[:n_axes], n_channels)
     return nodes, {"sample_shape": sample_shape}, np.moveaxis(filters, -1, 1)
 
 
-def _single(name, numbers):
-    """Numbers as float32; ValueError where it cannot hold them."""
+def _single(name: str, numbers: NDArray[np.float64] | np.float64) -> NDArray[np.float32]:
+    """Numbers as float32; raises ValueError where it cannot hold them."""
     largest, limits = np.abs(numbers).max(), np.finfo(np.float32)
     if largest > limits.max or 0 < largest < limits.tiny:
         raise ValueError(

@@ -82,7 +82,7 @@ def preactivations(
 
     Returns
     -------
-    preactivations : ndarray of shape (n_samples, n_filters, n_patches), dtype of the samples
+    products : ndarray of shape (n_samples, n_filters, n_patches), dtype of the samples
     """
     filters = _rows(filters, samples, layout)
     shape = (len(samples), len(filters), layout.n_patches)

@@ -1,27 +1,34 @@
-"""Activations: values, derivatives and what normal responses make of them."""
+"""Activations: values, derivatives and their expectations for normal preactivations."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermeval
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit
+
+from skconvfilter.kernels.layout import FloatArray
 
 _LEAK = 0.01  # slope of the leaky ReLU below 0
 _ROOT_PI, _ROOT_2_PI = math.sqrt(math.pi), math.sqrt(2 * math.pi)
 
-# Where the square of a response as large as this would be, exp(-x^2) is 0 in float64.
+# From this preactivation on, exp(-x^2) is 0 in float64.
 _ERF_FLAT = 30.0
+
+
+Array: TypeAlias = NDArray[np.float64]
+Elementwise: TypeAlias = Callable[[Any], Any]  # of float32 and float64 arrays
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of one response, applied to every element of an array.
+    """A function of one preactivation, applied to every element of an array.
 
-    The functions keep float32 and float64, and do not warn for huge responses.
+    The functions keep float32 and float64, and do not warn for huge preactivations.
 
     Attributes
     ----------
@@ -38,26 +45,28 @@ class Activation:
     """
 
     name: str
-    value: Callable
-    derivative: Callable
-    second_derivative: Callable
-    hermite: Callable
+    value: Elementwise
+    derivative: Elementwise
+    second_derivative: Elementwise
+    hermite: Callable[[int, ArrayLike], Array]
     homogeneity: float | None = None
 
 
 class LocalConvexityMoments(NamedTuple):
-    """The quantities of Property 3.2 for responses of one standard deviation."""
+    """The quantities of Property 3.2 for preactivations of one standard deviation."""
 
-    alpha_0: np.ndarray
-    alpha_1: np.ndarray
-    alpha_2: np.ndarray
-    beta_0: np.ndarray
-    beta_2: np.ndarray
-    rho: np.ndarray
+    alpha_0: Array
+    alpha_1: Array
+    alpha_2: Array
+    beta_0: Array
+    beta_2: Array
+    rho: Array
 
 
-def local_convexity_moments(activation, scale):
-    r"""What Property 3.2 of [1]_ asks of an activation.
+def local_convexity_moments(
+    activation: Activation, scale: ArrayLike
+) -> LocalConvexityMoments:
+    r"""The quantities of Property 3.2 of [1]_, which an activation must have.
 
     .. math::
 
@@ -72,7 +81,7 @@ def local_convexity_moments(activation, scale):
     ----------
     activation : Activation
     scale : float or ndarray
-        Positive standard deviations s of the responses.
+        Positive standard deviations s of the preactivations.
 
     Returns
     -------
@@ -86,8 +95,8 @@ def local_convexity_moments(activation, scale):
        tanh.
     """
     z, density = _half_line()
-    responses = np.multiply.outer(np.asarray(scale, dtype=np.float64), z)
-    above, below = activation.derivative(responses), activation.derivative(-responses)
+    arguments = np.multiply.outer(np.asarray(scale, dtype=np.float64), z)
+    above, below = activation.derivative(arguments), activation.derivative(-arguments)
     alpha_0, alpha_2 = ((above + below) @ (density * z**q) for q in (0, 2))
     alpha_1 = (above - below) @ (density * z)
     beta_0, beta_2 = ((above**2 + below**2) @ (density * z**q) for q in (0, 2))
@@ -100,37 +109,42 @@ def local_convexity_moments(activation, scale):
     return LocalConvexityMoments(alpha_0, alpha_1, alpha_2, beta_0, beta_2, rho)
 
 
-def hermite_slope(activation, order, scale):
+def hermite_slope(activation: Activation, order: int, scale: ArrayLike) -> Array:
     """Derivative of ``activation.hermite(order, s)`` with respect to s.
 
     ``c_m'(s) = E[phi'(s z) z He_m(z)]``, by quadrature, of the shape of `scale`.
     """
     z, density = _half_line()
-    responses = np.multiply.outer(np.asarray(scale, dtype=np.float64), z)
-    above, below = activation.derivative(responses), activation.derivative(-responses)
+    arguments = np.multiply.outer(np.asarray(scale, dtype=np.float64), z)
+    above, below = activation.derivative(arguments), activation.derivative(-arguments)
     parity = 1 if order % 2 else -1
     polynomial = hermeval(z, [0] * order + [1])
     return (above + parity * below) @ (density * z * polynomial)
 
 
-def _half_line(step=1 / 16, first=-4.0, last=2.6):
+def _half_line(
+    step: float = 1 / 16, first: float = -4.0, last: float = 2.6
+) -> tuple[Array, Array]:
     """Nodes z > 0 and weights of an integral against the normal density over z > 0.
 
     The trapezoidal rule in u with ``z = exp(u - exp(-u))``: the nodes crowd towards 0 on a
-    logarithmic scale, so that a function of ``s z`` is resolved to rounding for any s, and
-    a kink at 0 does no harm. Gauss-Hermite nodes lie too far apart where s is large.
+    logarithmic scale, so that a function of ``s z`` is resolved to machine precision for
+    any s, and a kink at 0 does no harm. Gauss-Hermite nodes lie too far apart where s is
+    large.
     """
     u = np.arange(first, last, step)
     z = np.exp(u - np.exp(-u))
     return z, step * z * (1 + np.exp(-u)) * np.exp(-(z**2) / 2) / _ROOT_2_PI
 
 
-def _homogeneous_hermite(order, scale, *, degree, unit):
+def _homogeneous_hermite(
+    order: int, scale: ArrayLike, *, degree: float, unit: tuple[float, ...]
+) -> Array:
     """``c_m(s) = c_m(1) s^h``."""
     return unit[order] * np.asarray(scale, dtype=np.float64) ** degree
 
 
-def _erf_hermite(order, scale):
+def _erf_hermite(order: int, scale: ArrayLike) -> Array:
     s = np.asarray(scale, dtype=np.float64)
     if order % 2 == 0:
         return np.zeros_like(s)
@@ -138,7 +152,14 @@ def _erf_hermite(order, scale):
     return 2 * s / (_ROOT_PI * root) if order == 1 else -4 / _ROOT_PI * (s / root) ** 3
 
 
-def _odd_hermite(order, scale, *, mean, derivative, second_derivative):
+def _odd_hermite(
+    order: int,
+    scale: ArrayLike,
+    *,
+    mean: float,
+    derivative: Elementwise,
+    second_derivative: Elementwise,
+) -> Array:
     """For a function that is odd about its mean, by quadrature.
 
     By parts, ``c_1 = s E[phi'(s z)]`` and ``c_3 = s^2 E[phi''(s z) z]``: nothing cancels
@@ -148,68 +169,68 @@ def _odd_hermite(order, scale, *, mean, derivative, second_derivative):
     if order % 2 == 0:
         return np.full_like(s, mean if order == 0 else 0.0)
     z, density = _half_line()
-    responses = np.multiply.outer(s, z)
+    arguments = np.multiply.outer(s, z)
     if order == 1:
-        return 2 * s * (derivative(responses) @ density)
-    return 2 * s**2 * (second_derivative(responses) @ (density * z))
+        return 2 * s * (derivative(arguments) @ density)
+    return 2 * s**2 * (second_derivative(arguments) @ (density * z))
 
 
-def _relu(x):
+def _relu(x: FloatArray) -> FloatArray:
     return np.maximum(x, 0)
 
 
-def _step(x):
+def _step(x: FloatArray) -> FloatArray:
     return (x > 0).astype(x.dtype)
 
 
-def _leaky_relu(x):
+def _leaky_relu(x: FloatArray) -> FloatArray:
     return np.where(x > 0, x, _LEAK * x)
 
 
-def _leaky_step(x):
+def _leaky_step(x: FloatArray) -> FloatArray:
     return np.where(x > 0, 1, _LEAK).astype(x.dtype)
 
 
-def _squared_relu(x):
+def _squared_relu(x: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):
         return np.maximum(x, 0) ** 2
 
 
-def _twice_relu(x):
+def _twice_relu(x: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):
         return 2 * np.maximum(x, 0)
 
 
-def _twice_step(x):
+def _twice_step(x: FloatArray) -> FloatArray:
     return 2 * _step(x)
 
 
-def _sigmoid_derivative(x):
+def _sigmoid_derivative(x: FloatArray) -> FloatArray:
     return expit(x) * expit(-x)
 
 
-def _sigmoid_second_derivative(x):
+def _sigmoid_second_derivative(x: FloatArray) -> FloatArray:
     return -_sigmoid_derivative(x) * np.tanh(x / 2)
 
 
-def _tanh_derivative(x):
+def _tanh_derivative(x: FloatArray) -> FloatArray:
     value = np.tanh(x)
     return (1 - value) * (1 + value)
 
 
-def _tanh_second_derivative(x):
+def _tanh_second_derivative(x: FloatArray) -> FloatArray:
     return -2 * np.tanh(x) * _tanh_derivative(x)
 
 
-def _erf_derivative(x):
+def _erf_derivative(x: FloatArray) -> FloatArray:
     return 2 / _ROOT_PI * np.exp(-(np.clip(x, -_ERF_FLAT, _ERF_FLAT) ** 2))
 
 
-def _erf_second_derivative(x):
+def _erf_second_derivative(x: FloatArray) -> FloatArray:
     return -2 * np.clip(x, -_ERF_FLAT, _ERF_FLAT) * _erf_derivative(x)
 
 
-def _leaky_hermite(slope):
+def _leaky_hermite(slope: float) -> Callable[[int, ArrayLike], Array]:
     """Of ``slope x + (1 - slope) relu(x)``, whose linear part has only c_1."""
     even = (1 - slope) / _ROOT_2_PI
     unit = (even, (1 + slope) / 2, even, 0.0, -even)
@@ -258,7 +279,7 @@ _TANH = Activation(
 )
 _ERF = Activation("erf", erf, _erf_derivative, _erf_second_derivative, _erf_hermite)
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     activation.name: activation
     for activation in (_RELU, _LEAKY_RELU, _SQUARED_RELU, _SIGMOID, _TANH, _ERF)
 }

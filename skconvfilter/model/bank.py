@@ -1,10 +1,13 @@
 """A bank of filters: its parts, its values and their derivatives, block by block."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.activations import ACTIVATIONS, Activation
-from skconvfilter.model.forward import row_blocks
+from skconvfilter.model.forward import MapBlocks, row_blocks
+from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.validation import real_array
 
 POOLINGS = ("sum", "mean")
@@ -15,15 +18,15 @@ _MIN_PATCHES = 8
 
 
 def bank_values(
-    samples,
-    geometry,
-    W,
-    activation,
+    samples: FloatArray,
+    geometry: PatchGeometry,
+    W: FloatArray,
+    activation: Activation,
     *,
-    output_weights=None,
-    pooling="sum",
-    map_blocks=map,
-):
+    output_weights: FloatArray | None = None,
+    pooling: str = "sum",
+    map_blocks: MapBlocks = map,
+) -> NDArray[np.float64]:
     r"""Values of a bank of filters, shape (n_samples,), float64.
 
     .. math::
@@ -36,7 +39,7 @@ def bank_values(
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_features), float32 or float64
-        Flat samples; responses and activations are of their dtype.
+        Flat samples; preactivations and activations are of their dtype.
     geometry : PatchGeometry
     W : ndarray of shape (patch_dim, n_filters)
         Filters as columns.
@@ -65,26 +68,33 @@ def bank_values(
     scale = pooling_scale(pooling, geometry.layout.n_patches)
     v = np.ones(W.shape[1]) if output_weights is None else output_weights
 
-    def block_values(rows):
+    def block_values(rows: slice) -> FloatArray:
         patches = block_patches(samples[rows], geometry)
-        activations = activation.value(patch_responses(patches, W))
+        activations = activation.value(preactivations(patches, W))
         return activations.sum(axis=1, dtype=np.float64) @ v
 
     blocks = bank_blocks(len(samples), geometry.layout, W.shape[1])
     return scale * np.concatenate(list(map_blocks(block_values, blocks)))
 
 
-def bank_responses(samples, geometry, W, activation):
+def activation_maps(
+    samples: FloatArray, geometry: PatchGeometry, W: FloatArray, activation: Activation
+) -> FloatArray:
     """``phi(w_j . Z_i)`` of every filter and patch, shape (n_samples, n_filters, *grid)."""
     layout, n_filters = geometry.layout, W.shape[1]
     maps = np.empty((len(samples), n_filters, layout.n_patches), dtype=samples.dtype)
     for rows in bank_blocks(len(samples), layout, n_filters):
-        responses = patch_responses(block_patches(samples[rows], geometry), W)
-        maps[rows] = activation.value(responses).transpose(0, 2, 1)
+        products = preactivations(block_patches(samples[rows], geometry), W)
+        maps[rows] = activation.value(products).transpose(0, 2, 1)
     return maps.reshape(len(samples), n_filters, *layout.grid_shape)
 
 
-def bank_jacobian(patches, responses, activation, weights):
+def bank_jacobian(
+    patches: FloatArray,
+    preactivations: FloatArray,
+    activation: Activation,
+    weights: FloatArray,
+) -> FloatArray:
     r"""Derivatives of a bank's values by its filters, for the patches of one block.
 
     .. math::
@@ -95,8 +105,8 @@ def bank_jacobian(patches, responses, activation, weights):
     ----------
     patches : ndarray of shape (n_samples, n_patches, patch_dim)
         What :func:`block_patches` returned.
-    responses : ndarray of shape (n_samples, n_patches, n_filters)
-        What :func:`patch_responses` returned.
+    preactivations : ndarray of shape (n_samples, n_patches, n_filters)
+        What :func:`preactivations` returned.
     activation : Activation
     weights : ndarray of shape (n_filters,)
         The products s v.
@@ -105,15 +115,15 @@ def bank_jacobian(patches, responses, activation, weights):
     -------
     jacobian : ndarray of shape (n_samples, n_filters, patch_dim), dtype of the patches
     """
-    slopes = activation.derivative(responses)
+    slopes = activation.derivative(preactivations)
     slopes *= weights
     return np.matmul(slopes.transpose(0, 2, 1), patches)
 
 
-def bank_blocks(n_samples, layout, n_filters):
+def bank_blocks(n_samples: int, layout: PatchLayout, n_filters: int) -> list[slice]:
     """Slices that cut the rows into blocks: all that is made of one stays small.
 
-    That is its patches, a response per patch and filter, and its Jacobian.
+    That is its patches, a preactivation per patch and filter, and its Jacobian.
     """
     row_elements = max(
         layout.n_patches * max(layout.patch_dim, n_filters), n_filters * layout.patch_dim
@@ -121,11 +131,11 @@ def bank_blocks(n_samples, layout, n_filters):
     return row_blocks(n_samples, row_elements)
 
 
-def block_patches(samples, geometry):
+def block_patches(samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
     """The patches of one block, shape (n_samples, n_patches, patch_dim).
 
     A view where the patches of a sample lie one behind the other; else a copy in which the
-    patches are innermost, for then its runs in memory are long.
+    patches are innermost, so that its runs in memory are long.
     """
     layout = geometry.layout
     windows = patch_windows(geometry.pad(samples), layout)
@@ -138,7 +148,7 @@ def block_patches(samples, geometry):
     return columns.transpose(0, 2, 1)
 
 
-def patch_responses(patches, W):
+def preactivations(patches: FloatArray, W: FloatArray) -> FloatArray:
     """``W[:, j] . Z_i`` for every patch, (n_samples, n_patches, n_filters), their dtype."""
     W = W.astype(patches.dtype, copy=False)
     if patches.flags.c_contiguous and patches.shape[1] < _MIN_PATCHES:
@@ -147,7 +157,7 @@ def patch_responses(patches, W):
     return np.matmul(patches, W)
 
 
-def check_activation(activation):
+def check_activation(activation: str | Activation) -> Activation:
     """An :class:`Activation`, given as such or by its name."""
     if isinstance(activation, Activation):
         return activation
@@ -156,7 +166,9 @@ def check_activation(activation):
     raise ValueError(f"activation must be one of {list(ACTIVATIONS)}, got {activation!r}.")
 
 
-def check_bank(name, value, window_shape=None):
+def check_bank(
+    name: str, value: ArrayLike, window_shape: tuple[int, ...] | None = None
+) -> NDArray[np.float64]:
     """A bank of filters, in window shape or flat, as a float64 copy (n_filters, p).
 
     Parameters
@@ -187,7 +199,9 @@ def check_bank(name, value, window_shape=None):
     return array.astype(np.float64).reshape(len(array), -1)
 
 
-def check_output_weights(output_weights, n_filters, name="output_weights"):
+def check_output_weights(
+    output_weights: ArrayLike | None, n_filters: int, name: str = "output_weights"
+) -> NDArray[np.float64]:
     """Output weights, 1 or -1 for every filter, as float64; None is all 1."""
     if output_weights is None:
         return np.ones(n_filters)
@@ -200,7 +214,7 @@ def check_output_weights(output_weights, n_filters, name="output_weights"):
     return weights.astype(np.float64)
 
 
-def pooling_scale(pooling, n_patches):
+def pooling_scale(pooling: str, n_patches: int) -> float:
     """What the sum over patches is multiplied by."""
     if not isinstance(pooling, str) or pooling not in POOLINGS:
         raise ValueError(f'pooling must be "sum" or "mean", got {pooling!r}.')

@@ -1,17 +1,23 @@
 """The objective of a bank of filters, on matrix products."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.activations import Activation
 from skconvfilter.model.bank import (
     bank_blocks,
     bank_jacobian,
     block_patches,
-    patch_responses,
     pooling_scale,
+    preactivations,
 )
-from skconvfilter.model.squared_error import ROUNDING_UNITS, SquaredError
+from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
 
 
 class BankObjective(SquaredError):
@@ -30,8 +36,16 @@ class BankObjective(SquaredError):
     """
 
     def __init__(
-        self, samples, geometry, targets, *, n_filters, activation, pooling, **options
-    ):
+        self,
+        samples: FloatArray | SampleBlocks,
+        geometry: PatchGeometry,
+        targets: Array,
+        *,
+        n_filters: int,
+        activation: Activation,
+        pooling: str,
+        **options: Any,
+    ) -> None:
         blocks = bank_blocks(len(samples), geometry.layout, n_filters)
         super().__init__(samples, geometry, targets, blocks, **options)
         self.n_filters = n_filters
@@ -40,31 +54,26 @@ class BankObjective(SquaredError):
         self._scale = pooling_scale(pooling, geometry.layout.n_patches)
 
     @property
-    def patch_dim(self):
-        """Length of a filter."""
-        return self.geometry.layout.patch_dim
-
-    @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """Number of entries of all filters."""
         return self.n_filters * self.patch_dim
 
-    def values_of_filters(self, filters):
+    def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
         W = filters.T
         blocks = []
         for patches in self.patch_blocks():
-            activations = self.activation.value(patch_responses(patches, W))
+            activations = self.activation.value(preactivations(patches, W))
             blocks.append(self._scale * activations.sum(axis=1, dtype=np.float64))
         return np.concatenate(blocks)
 
-    def patch_blocks(self):
+    def patch_blocks(self) -> Iterator[FloatArray]:
         """Yield the patches of consecutive samples, (n_block, n_patches, patch_dim)."""
         for rows in self._blocks:
             yield self._block(rows)
 
-    def rounding(self, homogeneity):
-        """How much values of filters of length 1 vary by rounding alone."""
+    def rounding(self, homogeneity: float) -> float:
+        """By how much rounding changes the values of filters of length 1."""
         powers = [
             np.mean(np.square(patches, dtype=float)) for patches in self.patch_blocks()
         ]
@@ -72,19 +81,19 @@ class BankObjective(SquaredError):
         n_terms = self._scale * self.geometry.layout.n_patches * self.n_filters
         return ROUNDING_UNITS * self.precision * n_terms * length**homogeneity
 
-    def mean_square_response(self, W):
+    def mean_square_preactivation(self, W: FloatArray) -> Array:
         """Mean of ``(w_j . Z_i)**2`` over patches, samples and filters, shape (R,)."""
         squares = []
         for patches in self.patch_blocks():
-            responses = patch_responses(patches, self._side_by_side(W))
-            squares.append(np.mean(np.square(responses, dtype=np.float64), axis=1))
+            products = preactivations(patches, self._side_by_side(W))
+            squares.append(np.mean(np.square(products, dtype=np.float64), axis=1))
         mean = np.average(np.concatenate(squares), axis=0, weights=self.sample_weight)
         return mean.reshape(W.shape[1], self.n_filters).mean(axis=1)
 
     @property
-    def _like(self):
+    def _like(self) -> Callable[..., Self]:
         return partial(
-            BankObjective,
+            type(self),
             geometry=self.geometry,
             n_filters=self.n_filters,
             activation=self.activation,
@@ -93,31 +102,33 @@ class BankObjective(SquaredError):
             fit_intercept=self.fit_intercept,
         )
 
-    def _block(self, rows):
+    def _block(self, rows: Rows) -> FloatArray:
         return block_patches(np.asarray(self.samples[rows]), self.geometry)
 
-    def _values(self, patches, W, signs):
-        return self._pooled(patch_responses(patches, self._side_by_side(W)), signs)
+    def _values(self, patches: FloatArray, W: FloatArray, signs: Array) -> Array:
+        return self._pooled(preactivations(patches, self._side_by_side(W)), signs)
 
-    def _columns(self, patches, targets, W, signs):
+    def _columns(
+        self, patches: FloatArray, targets: Array, W: FloatArray, signs: Array
+    ) -> tuple[Array, Array]:
         n_banks, n_block = len(signs), len(targets)
-        responses = patch_responses(patches, self._side_by_side(W))
+        products = preactivations(patches, self._side_by_side(W))
         columns = np.empty((n_banks, self.n_parameters + 1, n_block))
         weights = self._scale * signs.ravel()
-        jacobian = bank_jacobian(patches, responses, self.activation, weights)
+        jacobian = bank_jacobian(patches, products, self.activation, weights)
         by_bank = jacobian.reshape(n_block, n_banks, self.n_parameters)
         columns[:, :-1] = by_bank.transpose(1, 2, 0)
-        values = self._pooled(responses, signs)
+        values = self._pooled(products, signs)
         np.subtract(values, targets, out=columns[:, -1])
         return columns, np.abs(values).max(axis=1)
 
-    def _pooled(self, responses, signs):
-        """Values (R, n_block) from the responses of all filters of all banks."""
-        activations = self.activation.value(responses).sum(axis=1, dtype=np.float64)
+    def _pooled(self, products: FloatArray, signs: Array) -> Array:
+        """Values (R, n_block) from the preactivations of all filters of all banks."""
+        activations = self.activation.value(products).sum(axis=1, dtype=np.float64)
         by_bank = activations.reshape(len(activations), *signs.shape)
         return self._scale * np.einsum("nrt,rt->rn", by_bank, signs)
 
-    def _side_by_side(self, W):
+    def _side_by_side(self, W: FloatArray) -> FloatArray:
         """All filters of all banks as columns (patch_dim, R * n_filters)."""
         n_banks = W.shape[1]
         return W.T.reshape(n_banks * self.n_filters, self.patch_dim).T

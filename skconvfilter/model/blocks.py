@@ -1,9 +1,16 @@
 """Samples that are read a block at a time and never held whole: from a file, or by Dask."""
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.forward import MapBlocks
+
+T = TypeVar("T")
 
 
 class Block(NamedTuple):
@@ -11,17 +18,17 @@ class Block(NamedTuple):
 
     number: int  # what the user knows it by
     source: Any
-    rows: np.ndarray | None  # increasing; None: all
+    rows: NDArray[np.intp] | None  # increasing; None: all
     n_rows: int
 
 
 class Reader(NamedTuple):
     """From a source to the flat samples that the kernels take."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     exponent: int = 0  # samples are multiplied by 2**exponent
 
-    def __call__(self, source, rows=None):
+    def __call__(self, source: Any, rows: NDArray[np.intp] | None = None) -> FloatArray:
         """Samples (n_rows, n_features), contiguous."""
         samples = np.asarray(source if rows is None else source[rows])
         samples = samples.reshape(len(samples), -1)
@@ -29,12 +36,16 @@ class Reader(NamedTuple):
         return samples if self.exponent == 0 else np.ldexp(samples, self.exponent)
 
 
+# Smallest and largest entry of a source, and what is wrong with it, if anything.
+Inspection: TypeAlias = tuple[float, float, str | None]
+
+
 class SampleBlocks:
     """Samples behind some sources: read, cast and flattened whenever a block is used.
 
-    In place of an array of shape (n_samples, n_features) it serves an objective, which is
-    then the sum of those on the blocks. An index selects rows without reading them;
-    ``numpy.asarray`` reads them all.
+    An objective takes it in place of an array of shape (n_samples, n_features), and is
+    then the sum of the objectives on the blocks. An index selects rows without reading
+    them; ``numpy.asarray`` reads them all.
 
     Parameters
     ----------
@@ -47,13 +58,13 @@ class SampleBlocks:
     Attributes
     ----------
     random_access : bool
-        Whether to read a few rows costs as much as a few rows, not as their blocks.
+        Whether reading a few rows costs no more than these rows, not their whole blocks.
     """
 
     random_access = True
 
     @classmethod
-    def of_file(cls, array, dtype, rows):
+    def of_file(cls, array: NDArray[Any], dtype: np.dtype[Any], rows: list[slice]) -> Self:
         """Samples behind an array that is mapped to a file.
 
         Parameters
@@ -64,44 +75,44 @@ class SampleBlocks:
         rows : list of slice
             Consecutive ones, that are read at a time.
         """
-        views = [array[some] for some in rows]
+        views = [array[part] for part in rows]
         blocks = [Block(i, view, None, len(view)) for i, view in enumerate(views)]
         return cls(blocks, array.shape[1:], Reader(dtype))
 
-    def __init__(self, blocks, shape, reader):
+    def __init__(self, blocks: list[Block], shape: tuple[int, ...], reader: Reader) -> None:
         self._blocks = blocks
         self._shape = shape
         self._reader = reader
         self._stops = np.cumsum([block.n_rows for block in blocks])
-        self._whole = self
+        self._whole: SampleBlocks = self
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self._stops[-1])
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """Numbers of samples and of features."""
         return len(self), int(np.prod(self._shape))
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype[Any]:
         """The dtype in which samples are read, float32 or float64."""
         return self._reader.dtype
 
-    def min(self):
+    def min(self) -> float:
         """Smallest entry of all sources."""
         return self._whole._extremes[0]
 
-    def max(self):
+    def max(self) -> float:
         """Largest entry of all sources."""
         return self._whole._extremes[1]
 
-    def scaled(self, exponent):
+    def scaled(self, exponent: int) -> Self:
         """The same samples times ``2**exponent``."""
         reader = self._reader
         return self._like(reader=reader._replace(exponent=reader.exponent + exponent))
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Self:
         """Some of the rows: a slice, a mask, or increasing indices."""
         rows = np.arange(len(self))[rows]
         if np.any(rows[1:] < rows[:-1]):
@@ -119,17 +130,19 @@ class SampleBlocks:
             blocks.append(block._replace(rows=local, n_rows=len(local)))
         return self._like(blocks=blocks)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> FloatArray:
         samples = np.concatenate(list(self.each(_itself, self.split())))
         return samples if dtype is None else samples.astype(dtype, copy=False)
 
-    def split(self, *columns):
+    def split(self, *columns: FloatArray | None) -> list[Any]:
         """The entries of columns, (n_samples,) or None, that belong to each block.
 
         Returns
         -------
         parts : list
-            What :meth:`each` and :meth:`reduce` take, where it will be needed.
+            What :meth:`each` and :meth:`reduce` take, already where the samples are.
         """
         starts = self._stops - [block.n_rows for block in self._blocks]
         return [
@@ -137,7 +150,9 @@ class SampleBlocks:
             for block, start, stop in zip(self._blocks, starts, self._stops, strict=True)
         ]
 
-    def each(self, function, parts, map_blocks=map):
+    def each(
+        self, function: Callable[..., T], parts: Any, map_blocks: MapBlocks = map
+    ) -> Iterable[T]:
         """Yield ``function(samples, *columns)`` of every block, in order.
 
         Parameters
@@ -149,21 +164,27 @@ class SampleBlocks:
             Threads, for blocks that are read here.
         """
 
-        def of_block(task):
+        def of_block(task: tuple[Any, Any]) -> T:
             source, part = task
             return apply(function, self._reader, source, part)
 
         sources = [block.source for block in self._blocks]
         return map_blocks(of_block, list(zip(sources, parts, strict=True)))
 
-    def reduce(self, function, merge, parts, map_blocks=map):
+    def reduce(
+        self,
+        function: Callable[..., T],
+        merge: Callable[[Iterable[T]], T],
+        parts: Any,
+        map_blocks: MapBlocks = map,
+    ) -> T:
         """Merge ``function(samples, *columns)`` of all blocks, in their order.
 
         ``merge`` takes results of consecutive blocks as an iterable, and returns another.
         """
         return merge(self.each(function, parts, map_blocks))
 
-    def _like(self, **changes):
+    def _like(self, **changes: Any) -> Self:
         """One with another list of blocks or another reader."""
         new = object.__new__(type(self))
         options = {"blocks": self._blocks, "shape": self._shape, "reader": self._reader}
@@ -172,7 +193,7 @@ class SampleBlocks:
         return new
 
     @functools.cached_property
-    def _extremes(self):
+    def _extremes(self) -> tuple[float, float]:
         """Smallest and largest entry; the first pass over the samples, which checks them.
 
         Raises
@@ -193,29 +214,29 @@ class SampleBlocks:
         low, high, _ = zip(*found, strict=True)
         return min(low), max(high)
 
-    def _inspected(self, inspect):
+    def _inspected(self, inspect: Callable[[Any, int], Inspection]) -> Iterable[Inspection]:
         """What ``inspect(source, n_rows)`` says of every block."""
         return [inspect(block.source, block.n_rows) for block in self._blocks]
 
 
-def apply(function, reader, source, part):
+def apply(function: Callable[..., T], reader: Reader, source: Any, part: Any) -> T:
     """What the function returns for the samples of one block."""
     rows, *columns = part
     return function(reader(source, rows), *columns)
 
 
-def scaled(samples, exponent):
+def scaled(samples: Any, exponent: int) -> Any:
     """Samples times ``2**exponent``, of whatever kind they are."""
     if isinstance(samples, SampleBlocks):
         return samples.scaled(exponent)
     return np.ldexp(samples, exponent)
 
 
-def _itself(samples):
+def _itself(samples: FloatArray) -> FloatArray:
     return samples
 
 
-def _inspect(shape, source, n_rows):
+def _inspect(shape: tuple[int, ...], source: Any, n_rows: int) -> Inspection:
     """Smallest and largest entry of a source, and what is wrong with it, if anything."""
     if not isinstance(source, np.ndarray) or np.ma.isMaskedArray(source):
         return 0.0, 0.0, f"holds a {type(source).__name__} in place of an array"

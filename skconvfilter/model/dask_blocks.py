@@ -1,9 +1,16 @@
 """Samples in the chunks of a Dask array: the work goes to them, and sums come back."""
 
-from skconvfilter.model.blocks import Block, Reader, SampleBlocks, apply
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
-# Results that are merged at a time, on the workers. The tree follows from the number of
-# chunks alone: so does the sum, and whoever asks for it gets one result.
+import numpy as np
+
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.blocks import Block, Inspection, Reader, SampleBlocks, T, apply
+from skconvfilter.model.forward import MapBlocks
+
+# Results that are merged at a time, on the workers. The tree, and so the rounding of the
+# sum, depends on the number of chunks alone.
 _FAN_IN = 8
 
 
@@ -17,7 +24,7 @@ class DaskBlocks(SampleBlocks):
     random_access = False
 
     @classmethod
-    def of_array(cls, array, dtype):
+    def of_array(cls, array: Any, dtype: np.dtype[Any]) -> Self:
         """Samples behind a Dask array of known chunks, along its first axis only."""
         chunks = zip(
             array.to_delayed(optimize_graph=True).ravel(), array.chunks[0], strict=True
@@ -29,54 +36,61 @@ class DaskBlocks(SampleBlocks):
         ]
         return cls(blocks, array.shape[1:], Reader(dtype))
 
-    def split(self, *columns):
+    def split(self, *columns: FloatArray | None) -> Any:
         """As in memory; a part is sent once, and sent again if its worker is lost."""
-        import dask
-
-        keep = dask.delayed(_part, pure=False)
+        keep = _delayed(_part)
         parts = [keep(*part) for part in super().split(*columns)]
         # Dask warns of large graphs, as they are mistakes where they are sent repeatedly.
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**62}):
-            return dask.persist(*parts)
+        with _dask().config.set({"distributed.admin.large-graph-warning-threshold": 2**62}):
+            return _dask().persist(*parts)
 
-    def each(self, function, parts, map_blocks=map):
+    def each(
+        self, function: Callable[..., T], parts: Any, map_blocks: MapBlocks = map
+    ) -> Iterable[T]:
         """As in memory, but all at once."""
-        return _computed(self._tasks(function, parts))
+        return _dask().compute(*self._tasks(function, parts))
 
-    def reduce(self, function, merge, parts, map_blocks=map):
+    def reduce(
+        self,
+        function: Callable[..., T],
+        merge: Callable[[Iterable[T]], T],
+        parts: Any,
+        map_blocks: MapBlocks = map,
+    ) -> T:
         """As in memory, in a tree."""
-        import dask
-
-        merge = dask.delayed(merge, pure=False)
+        merge = _delayed(merge)
         results = self._tasks(function, parts)
         while len(results) > 1:
             groups = range(0, len(results), _FAN_IN)
             results = [merge(results[i : i + _FAN_IN]) for i in groups]
-        return _computed(results)[0]
+        return _dask().compute(*results)[0]
 
-    def _tasks(self, function, parts):
-        import dask
-
+    def _tasks(self, function: Callable[..., T], parts: Any) -> list[Any]:
         # As a task of its own, it is sent once and not with every chunk.
-        function = dask.delayed(function, pure=False)
-        task = dask.delayed(apply, pure=False)
+        function = _delayed(function)
+        task = _delayed(apply)
         return [
             task(function, self._reader, block.source, part)
             for block, part in zip(self._blocks, parts, strict=True)
         ]
 
-    def _inspected(self, inspect):
-        import dask
+    def _inspected(self, inspect: Callable[[Any, int], Inspection]) -> Iterable[Inspection]:
+        task = _delayed(inspect)
+        return _dask().compute(
+            *[task(block.source, block.n_rows) for block in self._blocks]
+        )
 
-        task = dask.delayed(inspect, pure=False)
-        return _computed([task(block.source, block.n_rows) for block in self._blocks])
 
-
-def _computed(tasks):
+def _dask() -> Any:
+    """The package, which is an optional extra."""
     import dask
 
-    return dask.compute(*tasks)
+    return dask
 
 
-def _part(*part):
+def _delayed(function: Callable[..., Any]) -> Any:
+    return _dask().delayed(function, pure=False)
+
+
+def _part(*part: Any) -> tuple[Any, ...]:
     return part

@@ -1,22 +1,28 @@
 """Mean patches by event: active for a filter, for the teacher, or for both."""
 
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.forward import pack, row_blocks
+from skconvfilter.model.geometry import PatchGeometry
 
 # The events: a patch is active for both, for the filter alone, for the teacher alone.
 BOTH, FILTER, TEACHER = "both", "filter", "teacher"
 
 
 class TeacherEvents:
-    r"""Samples and a teacher, seen from other filters.
+    r"""Mean patches of samples by event, for a teacher and other filters.
 
     For a filter w and the teacher w* every patch is active for both, for one or for none.
-    With :math:`\bar Z_{++}` the sum over the patches of a sample that are active for both,
-    divided by k, :math:`\bar Z_{+-}` the same for those active for w alone and
-    :math:`\bar Z_{-+}` for the teacher alone, the theory speaks of their second moments.
-    A patch with an inner product of 0 counts as inactive.
+    Let :math:`\bar Z_{++}` be the sum over the patches of a sample that are active for
+    both, divided by k, :math:`\bar Z_{+-}` the same for those active for w alone and
+    :math:`\bar Z_{-+}` for the teacher alone. The theory uses their second moments. A patch
+    with an inner product of 0 counts as inactive.
 
     Parameters
     ----------
@@ -27,7 +33,12 @@ class TeacherEvents:
     teacher : ndarray of shape (patch_dim,)
     """
 
-    def __init__(self, samples, geometry, teacher):
+    def __init__(
+        self,
+        samples: NDArray[np.float64],
+        geometry: PatchGeometry,
+        teacher: NDArray[np.float64],
+    ) -> None:
         self.n_samples = len(samples)
         self.layout = geometry.layout
         self.teacher = teacher
@@ -38,7 +49,9 @@ class TeacherEvents:
             for packed in self._packed
         ]
 
-    def mean_patches(self, W, wanted=(BOTH, FILTER, TEACHER)):
+    def mean_patches(
+        self, W: FloatArray, wanted: Collection[str] = (BOTH, FILTER, TEACHER)
+    ) -> Iterator[dict[str, FloatArray]]:
         """Yield mean patches of shape (R, p, n_block) by event, block by block.
 
         Parameters
@@ -57,7 +70,9 @@ class TeacherEvents:
                 means[TEACHER] = teacher_active - both
             yield means
 
-    def moments(self, W, wanted):
+    def moments(
+        self, W: FloatArray, wanted: Sequence[tuple[str, str, Any]]
+    ) -> list[FloatArray]:
         """Second moments ``E Z_a Z_b'``.
 
         Parameters
@@ -70,7 +85,7 @@ class TeacherEvents:
         -------
         moments : list of ndarray of shape (n_columns, p, p)
         """
-        totals = [0.0] * len(wanted)
+        totals: list[Any] = [0.0] * len(wanted)
         events = {event for a, b, _ in wanted for event in (a, b)}
         for means in self.mean_patches(W, events):
             for i, (a, b, columns) in enumerate(wanted):
@@ -78,7 +93,9 @@ class TeacherEvents:
                 totals[i] = totals[i] + products
         return [total / self.n_samples for total in totals]
 
-    def projections(self, W, probes):
+    def projections(
+        self, W: FloatArray, probes: Sequence[Sequence[tuple[str, FloatArray]]]
+    ) -> list[FloatArray]:
         """Inner products of probes with mean patches, for every sample.
 
         Parameters

@@ -1,29 +1,43 @@
-"""The model's value and its response map, block by block."""
+"""Values and activation maps of single filters, block by block."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.kernels.dispatch import Kernel, kernel
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.kernels.reference import preactivations
+from skconvfilter.model.geometry import PatchGeometry
+
+# Applies a function to an iterable of blocks and yields the results in order.
+MapBlocks: TypeAlias = Callable[..., Iterable[Any]]
 
 # Rows that one task works on: long enough for matrix products to pay, short enough that
-# what is made of a block, a patch per sample and filter, stays small beside the data.
+# what is made of a block, a patch per sample and filter, stays smaller than the data.
 # Multiples of the samples that lie side by side in the compiled kernels.
 _BLOCK_ROWS, _BLOCK_ELEMENTS, _ROWS_IN_LANES = 512, 2**18, 16
 
 
-def row_blocks(n_samples, patch_dim):
+def row_blocks(n_samples: int, patch_dim: int) -> list[slice]:
     """Slices that cut the rows into blocks."""
     n_rows = min(_BLOCK_ROWS, _BLOCK_ELEMENTS // patch_dim)
     n_rows = max(1, n_rows // _ROWS_IN_LANES) * _ROWS_IN_LANES
     return [slice(start, start + n_rows) for start in range(0, n_samples, n_rows)]
 
 
-def pack(samples, geometry):
-    """One block of samples in the form that the kernels take."""
+def pack(samples: FloatArray, geometry: PatchGeometry, kernel: Kernel = kernel) -> Any:
+    """One block of samples in the form that the kernel takes."""
     return kernel.pack(geometry.pad(samples), geometry.layout)
 
 
-def model_values(samples, geometry, W, map_blocks=map):
+def model_values(
+    samples: FloatArray,
+    geometry: PatchGeometry,
+    W: FloatArray,
+    map_blocks: MapBlocks = map,
+) -> NDArray[np.float64]:
     """Mean over the patches of ``relu(W[:, r] . Z_i)``, shape (n_samples, R), float64.
 
     Parameters
@@ -36,22 +50,24 @@ def model_values(samples, geometry, W, map_blocks=map):
         Applies a function to an iterable of blocks and yields the results in order.
     """
 
-    def block_values(rows):
+    def block_values(rows: slice) -> FloatArray:
         return kernel.mean_activations(pack(samples[rows], geometry), geometry.layout, W)
 
     return joined(map_blocks(block_values, row_blocks(len(samples), len(W))))
 
 
-def joined(blocks):
+def joined(blocks: Iterable[FloatArray]) -> NDArray[np.float64]:
     """Arrays (m, n_block) of consecutive blocks as one, shape (n_samples, m), float64."""
     return np.concatenate(list(blocks), axis=1, dtype=np.float64).T
 
 
-def response_map(samples, geometry, w):
+def activation_map(
+    samples: FloatArray, geometry: PatchGeometry, w: FloatArray
+) -> FloatArray:
     """``relu(w . Z_i)`` of every patch, shape (n_samples, *grid), dtype of the samples."""
     maps = np.empty((len(samples), geometry.layout.n_patches), dtype=samples.dtype)
     for rows in row_blocks(len(samples), len(w)):
         block = geometry.pad(samples[rows])
-        responses = preactivations(block, geometry.layout, w[:, np.newaxis])
-        np.maximum(responses[:, 0], 0, out=maps[rows])
+        products = preactivations(block, geometry.layout, w[:, np.newaxis])
+        np.maximum(products[:, 0], 0, out=maps[rows])
     return maps.reshape(len(samples), *geometry.layout.grid_shape)

@@ -1,4 +1,4 @@
-"""From what the user says about samples and windows to offsets into flat samples."""
+"""How samples are cut into patches: from window sizes to offsets into flat samples."""
 
 import math
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skconvfilter.kernels.layout import PatchLayout
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
 
 # Longer padded samples, and larger steps in them, are mistakes.
 _MAX_ELEMENTS = 2**31 - 1
@@ -31,7 +31,7 @@ class PatchGeometry:
     sample_shape: tuple[int, ...]
     padding: tuple[int, ...]
 
-    def pad(self, samples):
+    def pad(self, samples: FloatArray) -> FloatArray:
         """Add the zeros of the padding: flat samples in, flat samples out."""
         if not any(self.padding):
             return samples
@@ -136,7 +136,7 @@ class Convolution:
             )
 
 
-def flatten_windows(X):
+def flatten_windows(X: FloatArray) -> tuple[FloatArray, PatchGeometry]:
     """Flat samples and geometry behind an array of patches, without a copy if possible.
 
     Parameters
@@ -166,7 +166,7 @@ def flatten_windows(X):
     return samples, PatchGeometry(layout, (layout.span,), (0,))
 
 
-def _flat_view_exists(X):
+def _flat_view_exists(X: FloatArray) -> bool:
     strides = X.strides[1:]
     if min(strides) < 0 or any(stride % X.itemsize for stride in X.strides):
         return False
@@ -175,11 +175,13 @@ def _flat_view_exists(X):
     return span <= math.prod(X.shape[1:])
 
 
-def _row_major_strides(shape):
+def _row_major_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _check_input_shape(input_shape, n_features, window):
+def _check_input_shape(
+    input_shape: Any, n_features: int, window: tuple[int, ...]
+) -> tuple[int, ...]:
     if input_shape is None:
         if len(window) > 1:
             raise ValueError(
@@ -196,7 +198,7 @@ def _check_input_shape(input_shape, n_features, window):
     return shape
 
 
-def _n_axes_of(window, input_shape):
+def _n_axes_of(window: tuple[int, ...], input_shape: tuple[int, ...]) -> int:
     """Spatial axes where kernel_size is a tuple: one each."""
     if len(input_shape) - len(window) not in (0, 1):
         raise ValueError(
@@ -206,7 +208,7 @@ def _n_axes_of(window, input_shape):
     return len(window)
 
 
-def _n_axes_of_any(input_shape):
+def _n_axes_of_any(input_shape: tuple[int, ...]) -> int:
     """Spatial axes where kernel_size is an int: the third of three is the channels."""
     if len(input_shape) > 3:
         raise ValueError(
@@ -216,7 +218,7 @@ def _n_axes_of_any(input_shape):
     return min(len(input_shape), 2)
 
 
-def _per_axis(name, value, n_axes, minimum):
+def _per_axis(name: str, value: Any, n_axes: int, minimum: int) -> tuple[int, ...]:
     values = _integers(name, value, minimum)
     if len(values) == 1:
         return values * n_axes
@@ -228,7 +230,7 @@ def _per_axis(name, value, n_axes, minimum):
     return values
 
 
-def _integers(name, value, minimum):
+def _integers(name: str, value: Any, minimum: int) -> tuple[int, ...]:
     try:
         values = (value,) if isinstance(value, Integral) else tuple(value)
     except TypeError:
@@ -236,9 +238,9 @@ def _integers(name, value, minimum):
     for entry in values:
         if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
             raise TypeError(f"{name} must be an int or a tuple of ints, got {value!r}.")
-        if entry < minimum:
+        if int(entry) < minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
-        if entry > _MAX_ELEMENTS:
+        if int(entry) > _MAX_ELEMENTS:
             raise ValueError(f"{name} must be at most {_MAX_ELEMENTS}, got {value!r}.")
     if not values:
         raise ValueError(f"{name} must not be empty.")

@@ -3,18 +3,18 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 
 
-def is_dask(array):
+def is_dask(array: object) -> bool:
     """Whether this is a dask collection, of any kind."""
     return hasattr(array, "__dask_graph__")
 
 
-def refuse_lazy_and_masked(array, name):
+def refuse_lazy_and_masked(array: object, name: str) -> None:
     """Raise where NumPy would silently load, or unmask, an array."""
     if is_dask(array):
         raise TypeError(
@@ -25,7 +25,7 @@ def refuse_lazy_and_masked(array, name):
     refuse_masked(array, name)
 
 
-def refuse_masked(array, name):
+def refuse_masked(array: object, name: str) -> None:
     """Raise where NumPy would silently unmask an array."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
@@ -34,7 +34,7 @@ def refuse_masked(array, name):
         )
 
 
-def check_any_samples(X):
+def check_any_samples(X: ArrayLike) -> NDArray[Any]:
     """The array of samples: flat ones, patches, or a window view.
 
     Raises
@@ -44,10 +44,10 @@ def check_any_samples(X):
         finite.
     """
     refuse_lazy_and_masked(X, "X")
-    X = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
-    if X.ndim < 2 or not X.size:
-        raise ValueError(f"X must have at least two axes, none empty, got {X.shape}.")
-    return X
+    array: NDArray[Any] = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
+    if array.ndim < 2 or not array.size:
+        raise ValueError(f"X must have at least two axes, none empty, got {array.shape}.")
+    return array
 
 
 def cut_into_patches(

@@ -1,12 +1,20 @@
 """The squared error of a model at many parameter vectors at once; it knows no solvers."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from functools import partial, reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.blocks import SampleBlocks
-from skconvfilter.model.forward import joined
+from skconvfilter.model.forward import MapBlocks, joined
+from skconvfilter.model.geometry import PatchGeometry
+
+Array: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = slice | NDArray[Any]
 
 # Values that differ by less than this many rounding units do not vary.
 ROUNDING_UNITS = 16
@@ -17,21 +25,22 @@ _MAX_COLUMN_ELEMENTS, _MIN_MODELS = 2**16, 4
 
 
 class Evaluation(NamedTuple):
-    """What the objective says at R filters; what was not asked for is None."""
+    """The objective at R parameter vectors of length q; what was not asked for is None."""
 
-    loss: np.ndarray  # (R,)
-    intercept: np.ndarray  # (R,), the best one for each filter
-    peak: np.ndarray  # (R,), largest mean activation of a sample; 0: the filter is dead
-    gradient: np.ndarray | None = None  # (R, p)
-    gauss_newton: np.ndarray | None = None  # (R, p, p)
+    loss: Array  # (R,)
+    intercept: Array  # (R,), the best one for each model
+    max_abs_output: Array  # (R,), over the samples; 0: no filter is active anywhere
+    gradient: Array | None = None  # (R, q)
+    gauss_newton: Array | None = None  # (R, q, q)
 
-    def take(self, indices):
-        """The same for some of the filters."""
-        return Evaluation(*(None if part is None else part[indices] for part in self))
+    def take(self, indices: Any) -> "Evaluation":
+        """The same for some of the models."""
+        parts: Any = (None if part is None else part[indices] for part in self)
+        return Evaluation(*parts)
 
-    def put(self, indices, other):
-        """The same with some of the filters' entries replaced."""
-        parts = []
+    def put(self, indices: Any, other: "Evaluation") -> "Evaluation":
+        """The same with the entries of some of the models replaced."""
+        parts: list[Any] = []
         for mine, theirs in zip(self, other, strict=True):
             if mine is not None:
                 mine = mine.copy()
@@ -40,7 +49,7 @@ class Evaluation(NamedTuple):
         return Evaluation(*parts)
 
 
-class SquaredError:
+class SquaredError(ABC):
     r"""Squared error of a model's values, with the best intercept, and an L2 penalty.
 
     .. math::
@@ -48,25 +57,19 @@ class SquaredError:
         \ell(w) = \min_b \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n
             (f(w, Z_n) + b - y_n)^2 + \frac{\alpha}{2} \|w\|^2
 
-    The intercept is eliminated: it is always the best one for the parameters, so they are
-    all that a solver has to move. Value, gradient and Gauss-Newton matrix come from the
-    weighted mean and scatter of the derivatives of the values beside the errors; blocks of
-    rows are merged in a fixed order by the parallel-variance formula, which keeps full
-    precision where errors vanish.
+    The intercept is eliminated: it is always the best one for the parameters, so a solver
+    moves these alone. Value, gradient and Gauss-Newton matrix come from the weighted mean
+    and scatter of the derivatives of the values and of the errors; blocks of rows are
+    merged in a fixed order by the parallel-variance formula, which keeps full precision
+    where errors vanish.
 
-    So all that is summed over all samples is moments, and samples may be anywhere: the
+    Only such moments are summed over all samples, so the samples may be anywhere: the
     objective on :class:`~skconvfilter.model.blocks.SampleBlocks` merges the moments of
     objectives on the blocks, each made for one use where the block is.
 
     Parameter vectors are the columns of `W` (n_parameters, R). `signs` holds the output
-    signs of each of the R models, along its first axis. Subclasses define ``n_parameters``,
-
-    * ``_like``: a callable ``_like(samples, targets=..., **options)`` that makes the same
-      objective on other data; it is sent to where they are;
-    * ``_block(rows)``: what the two below take for a slice or an array of rows;
-    * ``_values(block, W, signs)``: values of the models, (R, n_block), float64;
-    * ``_columns(block, targets, W, signs)``: derivatives of the values by the parameters
-      and, last, errors, (R, n_parameters + 1, n_block), float64; and the peaks (R,).
+    signs of each of the R models, along its first axis. The abstract methods are what a
+    model has to add; solvers use the public ones.
 
     Parameters
     ----------
@@ -90,22 +93,23 @@ class SquaredError:
 
     def __init__(
         self,
-        samples,
-        geometry,
-        targets,
-        blocks,
+        samples: FloatArray | SampleBlocks,
+        geometry: PatchGeometry,
+        targets: Array,
+        blocks: list[slice],
         *,
-        sample_weight=None,
-        alpha=0.0,
-        fit_intercept=True,
-        map_blocks=map,
-    ):
+        sample_weight: Array | None = None,
+        alpha: float = 0.0,
+        fit_intercept: bool = True,
+        map_blocks: MapBlocks = map,
+    ) -> None:
         self.samples = samples
         self.geometry = geometry
         self.targets = targets
-        # All ones need not be sent to where the samples are.
-        in_blocks = isinstance(samples, SampleBlocks)
-        self._parts = samples.split(targets, sample_weight) if in_blocks else None
+        self._parts: Any = None
+        if isinstance(samples, SampleBlocks):
+            # Weights that are all 1 need not be sent to where the samples are.
+            self._parts = samples.split(targets, sample_weight)
         if sample_weight is None:
             sample_weight = np.ones(len(samples))
         self.sample_weight = sample_weight
@@ -116,21 +120,60 @@ class SquaredError:
         self._blocks = blocks
 
     @property
-    def n_samples(self):
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Length of a parameter vector."""
+
+    @property
+    @abstractmethod
+    def _like(self) -> Callable[..., Self]:
+        """``_like(samples, targets=..., **options)``: the same objective on other data.
+
+        It is pickled and sent to where these data are.
+        """
+
+    @abstractmethod
+    def _block(self, rows: Rows) -> Any:
+        """The samples of these rows in the form that the two methods below take."""
+
+    @abstractmethod
+    def _values(self, block: Any, W: FloatArray, signs: Array) -> Array:
+        """Values of the models without intercept, (R, n_block)."""
+
+    @abstractmethod
+    def _columns(
+        self, block: Any, targets: Array, W: FloatArray, signs: Array
+    ) -> tuple[Array, Array]:
+        """Derivatives and errors, with the largest absolute value of each model.
+
+        Returns
+        -------
+        columns : ndarray of shape (R, n_parameters + 1, n_block)
+            Derivatives of the values with respect to the parameters and, last, errors.
+        max_abs_output : ndarray of shape (R,)
+        """
+
+    @property
+    def patch_dim(self) -> int:
+        """Length of a filter."""
+        return self.geometry.layout.patch_dim
+
+    @property
+    def n_samples(self) -> int:
         """Number of samples."""
         return len(self.samples)
 
     @property
-    def is_in_memory(self):
+    def is_in_memory(self) -> bool:
         """Whether the samples are an array here, and not in blocks elsewhere."""
         return self._parts is None
 
     @property
-    def precision(self):
+    def precision(self) -> float:
         """Rounding unit of the data."""
         return float(np.finfo(self.samples.dtype).eps)
 
-    def subset(self, rows):
+    def subset(self, rows: Rows) -> Self:
         """The objective on some of the rows, in increasing order; it has them in memory."""
         return self._like(
             np.asarray(self.samples[rows]),
@@ -139,31 +182,31 @@ class SquaredError:
             map_blocks=self.map_blocks,
         )
 
-    def in_memory(self):
-        """The objective with all its samples in memory: itself, where they are."""
+    def in_memory(self) -> Self:
+        """The objective with all samples in memory; itself if they already are."""
         return self if self.is_in_memory else self.subset(slice(None))
 
-    def value(self, W, signs):
-        """Loss and intercept at filters `W` (p, R) with output signs (R,)."""
+    def value(self, W: FloatArray, signs: Array) -> Evaluation:
+        """Loss and intercept of the models."""
         return self._evaluate(W, signs, order=0)
 
-    def gradient(self, W, signs):
+    def gradient(self, W: FloatArray, signs: Array) -> Evaluation:
         """Loss, intercept and gradient."""
         return self._evaluate(W, signs, order=1)
 
-    def gauss_newton(self, W, signs):
+    def gauss_newton(self, W: FloatArray, signs: Array) -> Evaluation:
         """Loss, intercept, gradient and Gauss-Newton matrix."""
         return self._evaluate(W, signs, order=2)
 
-    def batch_gradient(self, W, signs, rows):
-        """Unbiased estimate of the gradient from a mini-batch of rows.
+    def batch_gradient(self, W: FloatArray, signs: Array, rows: NDArray[np.intp]) -> Array:
+        """Unbiased estimate of the gradients (R, n_parameters) from a mini-batch of rows.
 
-        Without an intercept it is a weighted sum over samples, and the batch's sum stands
-        for it. With one it is a weighted covariance, which is a sum over pairs of samples,
-        and the batch's pairs stand for it: a batch of one sample has none.
+        Without an intercept the gradient is a weighted sum over samples, which is estimated
+        from the sum over the batch. With one it is a weighted covariance, a sum over pairs
+        of samples, which is estimated from the pairs in the batch: one sample has none.
         """
-        # Blocks are read in order; to the sum that does not matter.
-        moments = self._moments(np.sort(rows), W, signs, order=1)
+        # Blocks are read in order; the sum does not depend on it.
+        moments = _error_moments(self, np.sort(rows), W=W, signs=signs, order=1)
         n_batch, n_samples = len(rows), self.n_samples
         total = self._total_weight
         if self.fit_intercept:
@@ -176,26 +219,26 @@ class SquaredError:
         gradient = scatter / (total * share) if share > 0 else 0.0 * scatter
         return gradient + self.alpha * W.T
 
-    def validation_loss(self, W, signs, intercept):
-        """Half the weighted mean squared error with the intercepts given."""
-        moments = self._total(SquaredError._moments, W, signs, 0)
+    def validation_loss(self, W: FloatArray, signs: Array, intercept: FloatArray) -> Array:
+        """Half the weighted mean squared error (R,) with the intercepts given."""
+        moments = self._total(partial(_error_moments, W=W, signs=signs, order=0))
         scatter = moments.scatter[:, -1, -1] / moments.weight
         return 0.5 * (scatter + (moments.mean[:, -1] + intercept) ** 2)
 
-    def curvature_bounds(self):
-        """Curvature matrices to reckon with wherever the parameters are: none."""
+    def curvature_bounds(self) -> list[Array]:
+        """Curvature matrices (n_parameters, n_parameters) that hold everywhere: none."""
         return []
 
-    def predict(self, W, signs):
-        """Model values without intercept, (n_samples, R), float64; samples in memory."""
+    def predict(self, W: FloatArray, signs: Array) -> Array:
+        """Model values without intercept, (n_samples, R); samples must be in memory."""
 
-        def block_values(rows):
+        def block_values(rows: slice) -> Array:
             return self._values(self._block(rows), W, signs)
 
         return joined(self.map_blocks(block_values, self._blocks))
 
-    def products(self, W, signs):
-        """Weighted mean products of models' values v and the targets y.
+    def products(self, W: FloatArray, signs: Array) -> tuple[Array, Array, float, Array]:
+        """Weighted mean products of the values v of the models and the targets y.
 
         Returns
         -------
@@ -206,17 +249,17 @@ class SquaredError:
         mean_square : ndarray of shape (R,)
             Means of ``v**2`` about 0.
         """
-        moments = self._total(SquaredError._value_moments, W, signs)
+        moments = self._total(partial(_value_moments, W=W, signs=signs))
         centred = moments.scatter / moments.weight
         about_zero = centred + _outer(moments.mean, 2)
         means = centred if self.fit_intercept else about_zero
         return means[:, 0, 0], means[:, 0, 1], float(means[0, 1, 1]), about_zero[:, 0, 0]
 
-    def best_scale(self, W, signs):
-        """Factors c (R,) with which the values of the filters fit the targets best.
+    def best_scale(self, W: FloatArray, signs: Array) -> Array:
+        """Factors c (R,) with which the values of the models fit the targets best.
 
-        Least squares on the one number: c = <f, y> / <f, f>, about the means where there
-        is an intercept. 0 where the values do not vary.
+        Least squares for one number: c = <f, y> / <f, f>, about the means where there is
+        an intercept. 0 where the values do not vary.
         """
         power, product, _, mean_square = self.products(W, signs)
         rounding = mean_square * (ROUNDING_UNITS * self.precision) ** 2
@@ -224,55 +267,29 @@ class SquaredError:
         np.divide(product, power, out=scale, where=power > rounding)
         return scale
 
-    def _evaluate(self, W, signs, order):
-        moments = self._total(SquaredError._moments, W, signs, order)
+    def _evaluate(self, W: FloatArray, signs: Array, order: int) -> Evaluation:
+        moments = self._total(partial(_error_moments, W=W, signs=signs, order=order))
         # Diverging filters have an infinite loss.
         with np.errstate(over="ignore", invalid="ignore"):
             return self._finish(moments, W, order)
 
-    def _total(self, moments_of, *arguments):
-        """Moments of all samples: ``moments_of(self, rows, *arguments)``, merged."""
-        if not self.is_in_memory:
-            of_part = partial(_moments_of_part, self._like, moments_of, arguments)
+    def _total(self, moments_of: Callable[[Self, Rows], "Moments"]) -> "Moments":
+        """Moments of all samples: ``moments_of(objective, rows)`` of blocks, merged.
+
+        The function is pickled and sent to where the samples are.
+        """
+        if isinstance(self.samples, SampleBlocks):
+            of_part = partial(_moments_of_part, self._like, moments_of)
             return self.samples.reduce(of_part, _merged, self._parts, self.map_blocks)
 
-        def of_block(rows):
+        def of_block(rows: slice) -> Moments:
             # Here, because threads have a state of their own.
             with np.errstate(over="ignore", invalid="ignore"):
-                return moments_of(self, rows, *arguments)
+                return moments_of(self, rows)
 
         return _merged(self.map_blocks(of_block, self._blocks))
 
-    def _moments(self, rows, W, signs, order):
-        """Moments of some samples, of as many models at a time as stay in cache."""
-        block = self._block(rows)
-        targets, weights = self.targets[rows], self.sample_weight[rows]
-        n_elements = len(targets) * (len(W) + 1 if order else 1)
-        n_models = max(_MIN_MODELS, _MAX_COLUMN_ELEMENTS // n_elements)
-        parts = []
-        for start in range(0, len(signs), n_models):
-            group = slice(start, start + n_models)
-            here = W[:, group], signs[group]
-            if order == 0:
-                columns, peak = self._errors(block, targets, *here)
-            else:
-                columns, peak = self._columns(block, targets, *here)
-            parts.append(Moments.of(columns, weights, peak, full=order == 2))
-        return parts[0] if len(parts) == 1 else Moments.join(parts)
-
-    def _value_moments(self, rows, W, signs):
-        """Moments of the values and, last, the targets."""
-        columns = np.empty((len(signs), 2, len(self.targets[rows])))
-        columns[:, 0] = self._values(self._block(rows), W, signs)
-        columns[:, 1] = self.targets[rows]
-        peak = np.abs(columns[:, 0]).max(axis=1)
-        return Moments.of(columns, self.sample_weight[rows], peak, full=True)
-
-    def _errors(self, block, targets, W, signs):
-        values = self._values(block, W, signs)
-        return (values - targets)[:, np.newaxis], np.abs(values).max(axis=1)
-
-    def _finish(self, moments, W, order):
+    def _finish(self, moments: "Moments", W: FloatArray, order: int) -> Evaluation:
         scatter = moments.scatter / moments.weight
         intercept = -moments.mean[:, -1]
         if not self.fit_intercept:
@@ -283,33 +300,74 @@ class SquaredError:
         gauss_newton = None
         if order == 2:
             gauss_newton = scatter[:, :-1, :-1] + self.alpha * np.eye(len(W))
-        return Evaluation(loss, intercept, moments.peak, gradient, gauss_newton)
+        return Evaluation(loss, intercept, moments.max_abs_output, gradient, gauss_newton)
 
 
-def _moments_of_part(like, moments_of, arguments, samples, targets, weights):
+def _error_moments(
+    objective: SquaredError, rows: Rows, W: FloatArray, signs: Array, order: int
+) -> "Moments":
+    """Moments of derivatives and errors, or of errors alone (order 0), on some rows."""
+    block = objective._block(rows)
+    targets, weights = objective.targets[rows], objective.sample_weight[rows]
+    n_elements = len(targets) * (len(W) + 1 if order else 1)
+    n_models = max(_MIN_MODELS, _MAX_COLUMN_ELEMENTS // n_elements)
+    parts = []
+    for start in range(0, len(signs), n_models):
+        group = slice(start, start + n_models)
+        here = W[:, group], signs[group]
+        if order == 0:
+            values = objective._values(block, *here)
+            columns = (values - targets)[:, np.newaxis]
+            max_abs_output = np.abs(values).max(axis=1)
+        else:
+            columns, max_abs_output = objective._columns(block, targets, *here)
+        parts.append(Moments.of(columns, weights, max_abs_output, full=order == 2))
+    return parts[0] if len(parts) == 1 else Moments.join(parts)
+
+
+def _value_moments(
+    objective: SquaredError, rows: Rows, W: FloatArray, signs: Array
+) -> "Moments":
+    """Moments of the values and, last, the targets."""
+    columns = np.empty((len(signs), 2, len(objective.targets[rows])))
+    columns[:, 0] = objective._values(objective._block(rows), W, signs)
+    columns[:, 1] = objective.targets[rows]
+    max_abs_output = np.abs(columns[:, 0]).max(axis=1)
+    return Moments.of(columns, objective.sample_weight[rows], max_abs_output, full=True)
+
+
+def _moments_of_part(
+    like: Callable[..., SquaredError],
+    moments_of: Callable[[Any, Rows], "Moments"],
+    samples: FloatArray,
+    targets: Array,
+    weights: Array | None,
+) -> "Moments":
     """Moments of one block of samples, wherever that is."""
     objective = like(samples, targets=targets, sample_weight=weights)
-    return objective._total(moments_of, *arguments)
+    return objective._total(moments_of)
 
 
-def _merged(parts):
+def _merged(parts: Iterable["Moments"]) -> "Moments":
     with np.errstate(over="ignore", invalid="ignore"):
         return reduce(Moments.merge, parts)
 
 
 class Moments(NamedTuple):
-    """Weighted mean and scatter about it, for R filters and q columns, errors last.
+    """Weighted mean and scatter about it, for R models and q columns, errors last.
 
     The scatter is against the last m columns only: all, or just the errors.
     """
 
     weight: float
-    peak: np.ndarray  # (R,)
-    mean: np.ndarray  # (R, q)
-    scatter: np.ndarray  # (R, q, m)
+    max_abs_output: Array  # (R,)
+    mean: Array  # (R, q)
+    scatter: Array  # (R, q, m)
 
     @classmethod
-    def of(cls, columns, weights, peak, *, full):
+    def of(
+        cls, columns: Array, weights: Array, max_abs_output: Array, *, full: bool
+    ) -> "Moments":
         """Moments of columns (R, q, n), which are centred in place."""
         weight = weights.sum()
         mean = columns @ weights / weight
@@ -318,15 +376,15 @@ class Moments(NamedTuple):
         against -= mean[:, -against.shape[1] :, np.newaxis]
         if not (weights == 1).all():
             against = against * weights
-        return cls(weight, peak, mean, columns @ against.transpose(0, 2, 1))
+        return cls(weight, max_abs_output, mean, columns @ against.transpose(0, 2, 1))
 
     @classmethod
-    def join(cls, parts):
-        """Moments of the same samples for other filters, put together."""
+    def join(cls, parts: list["Moments"]) -> "Moments":
+        """Moments of the same samples for several groups of models, put together."""
         weights, *arrays = zip(*parts, strict=True)
         return cls(weights[0], *(np.concatenate(array) for array in arrays))
 
-    def merge(self, other):
+    def merge(self, other: "Moments") -> "Moments":
         """Moments of both blocks together."""
         weight = self.weight + other.weight
         step = other.mean - self.mean
@@ -335,11 +393,11 @@ class Moments(NamedTuple):
         )
         return Moments(
             weight,
-            np.maximum(self.peak, other.peak),
+            np.maximum(self.max_abs_output, other.max_abs_output),
             self.mean + (other.weight / weight) * step,
             self.scatter + other.scatter + between,
         )
 
 
-def _outer(columns, n_last):
+def _outer(columns: Array, n_last: int) -> Array:
     return columns[:, :, np.newaxis] * columns[:, np.newaxis, -n_last:]

@@ -1,13 +1,13 @@
 """Checks of parameters; every error names the parameter."""
 
-import math
 import sys
 from numbers import Integral, Real
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-# Largest entries whose squares, and sums of them, stay within the range of the dtype.
+# Sizes of the largest entry for which products of squares are within the dtype's range.
 _LIMITS = {"float32": (1e-15, 1e15), "float64": (1e-60, 1e60)}
 
 
@@ -22,18 +22,21 @@ class Numbers(Protocol):
     def max(self) -> Any: ...
 
 
-def check_integer(name, value, *, minimum, maximum=sys.maxsize):
+def check_integer(
+    name: str, value: Any, *, minimum: int, maximum: int = sys.maxsize
+) -> int:
     """The value as an int within bounds."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an int, got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
-    if value > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {value}.")
-    return int(value)
+    number = int(value)
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}.")
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}.")
+    return number
 
 
-def check_shape(name, value):
+def check_shape(name: str, value: Any) -> tuple[int, ...]:
     """An int or a sequence of ints, all positive, as a tuple."""
     try:
         sizes = tuple(value)
@@ -44,17 +47,14 @@ def check_shape(name, value):
     return tuple(check_integer(name, size, minimum=1) for size in sizes)
 
 
-def real(name, value):
-    """The value as a float, infinite if it is larger than any."""
+def real(name: str, value: Any) -> float:
+    """The value as a float."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
-    try:
-        return float(value)
-    except OverflowError:  # an int, or a fraction
-        return math.inf if value > 0 else -math.inf
+    return float(value)
 
 
-def check_number(name, value):
+def check_number(name: str, value: Any) -> float:
     """The value as a finite float."""
     value = real(name, value)
     if not np.isfinite(value):
@@ -62,7 +62,9 @@ def check_number(name, value):
     return value
 
 
-def check_positive(name, value, *, zero=False, infinite=False):
+def check_positive(
+    name: str, value: Any, *, zero: bool = False, infinite: bool = False
+) -> float:
     """The value as a positive float; zero and infinity only where they are allowed."""
     value = real(name, value)
     enough = value > 0 or (zero and value == 0)
@@ -73,7 +75,9 @@ def check_positive(name, value, *, zero=False, infinite=False):
     return value
 
 
-def real_array(name, value, *, kinds="iuf", what="numbers"):
+def real_array(
+    name: str, value: ArrayLike, *, kinds: str = "iuf", what: str = "numbers"
+) -> NDArray[Any]:
     """An array of a dtype of these kinds."""
     try:
         array = np.asarray(value)
@@ -84,7 +88,7 @@ def real_array(name, value, *, kinds="iuf", what="numbers"):
     return array
 
 
-def check_numbers(name, value):
+def check_numbers(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Numbers as a float64 array of one axis, not empty."""
     array = np.atleast_1d(real_array(name, value))
     if array.ndim != 1 or not array.size:
@@ -92,7 +96,9 @@ def check_numbers(name, value):
     return array.astype(np.float64)
 
 
-def check_filter(name, value, shape):
+def check_filter(
+    name: str, value: ArrayLike, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
     """A filter, given in window shape or flat, as a float64 copy in window shape."""
     array = real_array(name, value)
     if array.shape not in (shape, (np.prod(shape),)):

@@ -1,0 +1,122 @@
+"""The objective of one filter, on the kernels."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from skconvfilter.kernels.dispatch import Kernel, kernel
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.forward import pack, row_blocks
+from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.squared_error import Array, Moments, Rows, SquaredError
+
+
+class FilterObjective(SquaredError):
+    r"""Squared error of ``sign * mean_i relu(w . Z_i) + b`` against targets.
+
+    .. math::
+
+        f(w, Z) = \frac{s}{k} \sum_{i=1}^k \mathrm{relu}(w \cdot Z_i)
+
+    Its derivative is the signed active mean patch.
+
+    Parameters
+    ----------
+    samples, geometry, targets, **options
+        As of :class:`~skconvfilter.model.squared_error.SquaredError`.
+    kernel : Kernel, default=the one chosen for this machine
+        Blocks of samples that are elsewhere are evaluated with the one chosen there.
+
+    Notes
+    -----
+    Samples are packed for the kernel, block by block when they are first used, and stay
+    packed, which takes as much memory as they do. Samples that overlap in memory, as the
+    windows of a long series do, could take far more and are packed at every use. So are
+    :class:`~skconvfilter.model.blocks.SampleBlocks`, which are not in memory.
+    """
+
+    def __init__(
+        self,
+        samples: FloatArray | SampleBlocks,
+        geometry: PatchGeometry,
+        targets: Array,
+        *,
+        kernel: Kernel = kernel,
+        **options: Any,
+    ) -> None:
+        blocks = row_blocks(len(samples), geometry.layout.patch_dim)
+        super().__init__(samples, geometry, targets, blocks, **options)
+        self._kernel = kernel
+        self._keeps_packed = False
+        if isinstance(samples, np.ndarray):
+            row_bytes = samples.shape[1] * samples.itemsize
+            self._keeps_packed = abs(samples.strides[0]) >= row_bytes
+        self._packed: dict[int, Any] = {}
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of a filter: it is all that is learned."""
+        return self.patch_dim
+
+    def mean_patch_moments(self) -> tuple[Array, Array]:
+        """Weighted mean (p,) of the samples' mean patches, and their covariance (p, p)."""
+        moments = self._total(_mean_patch_moments)
+        return moments.mean[0], moments.scatter[0] / moments.weight
+
+    def curvature_bounds(self) -> list[Array]:
+        """The curvature of a filter that is active on every patch."""
+        mean, all_active = self.mean_patch_moments()
+        if not self.fit_intercept:
+            all_active = all_active + np.outer(mean, mean)
+        return [all_active + self.alpha * np.eye(self.patch_dim)]
+
+    def subset(self, rows: Rows) -> Self:
+        """The objective on some of the rows, in increasing order; it has them in memory."""
+        part = super().subset(rows)
+        part._kernel = self._kernel
+        return part
+
+    @property
+    def _like(self) -> Callable[..., Self]:
+        return partial(
+            type(self),
+            geometry=self.geometry,
+            alpha=self.alpha,
+            fit_intercept=self.fit_intercept,
+        )
+
+    def _block(self, rows: Rows) -> Any:
+        """Samples packed for the kernel: those of a slice are kept."""
+        if not (self._keeps_packed and isinstance(rows, slice)):
+            return self._pack(rows)
+        packed = self._packed.get(rows.start)
+        if packed is None:
+            packed = self._packed[rows.start] = self._pack(rows)
+        return packed
+
+    def _pack(self, rows: Rows) -> Any:
+        return pack(np.asarray(self.samples[rows]), self.geometry, self._kernel)
+
+    def _values(self, packed: Any, W: FloatArray, signs: Array) -> Array:
+        values = self._kernel.mean_activations(packed, self.geometry.layout, W)
+        return signs[:, np.newaxis] * values.astype(np.float64)
+
+    def _columns(
+        self, packed: Any, targets: Array, W: FloatArray, signs: Array
+    ) -> tuple[Array, Array]:
+        A = self._kernel.active_mean_patches(packed, self.geometry.layout, W)
+        columns = np.empty((len(signs), self.patch_dim + 1, len(targets)))
+        np.multiply(A, signs[:, np.newaxis, np.newaxis], out=columns[:, :-1])
+        values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
+        np.subtract(values, targets, out=columns[:, -1])
+        return columns, np.abs(values).max(axis=1)
+
+
+def _mean_patch_moments(objective: FilterObjective, rows: Rows) -> Moments:
+    block = objective._block(rows)
+    means = objective._kernel.mean_patches(block, objective.geometry.layout)
+    columns = means[np.newaxis].astype(np.float64)
+    return Moments.of(columns, objective.sample_weight[rows], np.zeros(1), full=True)
