@@ -1,26 +1,37 @@
 """How steep the loss can be, for automatic learning rates."""
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.model.squared_error import SquaredError
 
 # Rows, and elements of matrices held at a time: enough for a step size.
 _MAX_ROWS, _GROUP_ELEMENTS = 1000, 2**20
 
 
-def largest_curvature(objective, W, signs, batch_size):
-    """Curvature that gradient steps on batches of this size meet in the mean.
+def largest_curvature(
+    objective: SquaredError,
+    W: NDArray[np.float64],
+    signs: NDArray[np.float64],
+    batch_size: int,
+) -> float:
+    """Curvature that gradient steps on batches of this size meet on average.
 
     The largest eigenvalue of the Gauss-Newton matrices at some filters and, for batches
     smaller than the data, the spread of the batches' own matrices: with Gaussian features
     of covariance H, steps on batches of B samples are stable in the mean square as they
     are on a curvature of ``lambda + (lambda + trace H) / B``, lambda the largest eigenvalue
-    of H. Where the objective knows of curvatures to reckon with they are taken in: the few
-    filters at hand may all be active on few patches.
+    of H. The objective's own ``curvature_bounds`` are included: the few filters given may
+    all be active on few patches.
 
     Parameters
     ----------
     objective : SquaredError
-        Where it has many rows, evenly spaced ones stand for all.
-    W, signs : ndarray of shape (p, R) and (R,)
+        If it has many rows, evenly spaced ones are used.
+    W : ndarray of shape (p, R)
+    signs : ndarray of shape (R,) or (R, n_filters)
     batch_size : int
 
     Returns
@@ -36,14 +47,15 @@ def largest_curvature(objective, W, signs, batch_size):
     for matrices in _matrices(objective, W, signs):
         largest = np.linalg.eigvalsh(matrices)[:, -1]
         if batches:
-            largest = (
-                largest + (largest + np.trace(matrices, axis1=1, axis2=2)) / batch_size
-            )
+            trace = np.trace(matrices, axis1=1, axis2=2)
+            largest = largest + (largest + trace) / batch_size
         curvature = max(curvature, float(largest.max()))
     return curvature
 
 
-def _matrices(objective, W, signs):
+def _matrices(
+    objective: SquaredError, W: NDArray[np.float64], signs: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
     size = max(1, _GROUP_ELEMENTS // len(W) ** 2)
     for start in range(0, len(signs), size):
         group = slice(start, start + size)

@@ -1,19 +1,21 @@
 """The one loop that every solver runs in: stopping, the best iterate, the history."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import Evaluation
+from skconvfilter.model.squared_error import Evaluation, SquaredError
 
 # Noise of mini-batches may lift the loss over its start, but not by this factor.
 _RISE = 10
 
 
 class Status(Enum):
-    """Why a restart came to its end, in words for the user."""
+    """Why a restart ended, in words for the user."""
 
     CONVERGED = "the loss no longer falls"
     MAX_ITER = "the largest number of iterations was reached"
@@ -23,17 +25,85 @@ class Status(Enum):
 
 @dataclass
 class SolverState:
-    """R filters on their way; solvers keep what else they need in `memory`."""
+    """The present iterates of R restarts; a solver keeps what else it needs in `memory`."""
 
-    W: np.ndarray  # (p, R)
-    signs: np.ndarray  # (R,)
+    W: NDArray[np.float64]  # (p, R)
+    signs: NDArray[np.float64]  # (R,), or of banks (R, n_filters)
     evaluation: Evaluation  # at W, with gradient
-    learning_rate: np.ndarray  # (R,), nan where a solver has none
-    stage: np.ndarray  # (R,), names of what the step was part of
-    losses: list = field(default_factory=list)  # of (R,), one entry an iteration
-    memory: dict = field(default_factory=dict)
-    # (R,): whose last step was refused, but not for good; None: nobody's
-    pending: np.ndarray | None = None
+    learning_rate: NDArray[np.float64]  # (R,), NaN where a solver has none
+    stage: NDArray[np.str_]  # (R,), what the last step was part of, for the history
+    pending: NDArray[np.bool_]  # (R,), whose last step was rejected, but not for good
+    losses: list[NDArray[np.float64]]  # of (R,), at the start and after every iteration
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls,
+        W: NDArray[np.float64],
+        signs: NDArray[np.float64],
+        evaluation: Evaluation,
+        **memory: Any,
+    ) -> Self:
+        """State before the first step; `W` is copied."""
+        n_restarts = W.shape[1]
+        return cls(
+            W=W.copy(),
+            signs=signs,
+            evaluation=evaluation,
+            learning_rate=np.full(n_restarts, np.nan),
+            stage=np.full(n_restarts, "start", dtype="U8"),
+            pending=np.zeros(n_restarts, dtype=bool),
+            losses=[evaluation.loss],
+            memory=memory,
+        )
+
+
+class Solver(ABC):
+    """An iterative method that advances R restarts at once.
+
+    A solver holds parameters only: all that changes is in the state, so that one solver
+    serves several runs.
+    """
+
+    @abstractmethod
+    def init(
+        self,
+        objective: SquaredError,
+        W: NDArray[np.float64],
+        signs: NDArray[np.float64],
+    ) -> SolverState:
+        """State at the starts.
+
+        Parameters
+        ----------
+        objective : SquaredError
+        W : ndarray of shape (p, R)
+            Left as it is.
+        signs : ndarray of shape (R,) or (R, n_filters)
+
+        Returns
+        -------
+        state : SolverState
+            See :meth:`SolverState.start`.
+        """
+
+    @abstractmethod
+    def step(
+        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
+    ) -> None:
+        """One iteration of some restarts, in place.
+
+        Sets the columns `running` of ``W``, and the same entries of ``evaluation``, of
+        ``stage`` and, where the solver has them, of ``learning_rate`` and ``pending``. The
+        other restarts stay as they are.
+
+        Parameters
+        ----------
+        objective : SquaredError
+        state : SolverState
+        running : ndarray of shape (n_running,)
+            Numbers of the restarts that have not ended, increasing.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,12 +115,12 @@ class Stopping:
     max_iter : int
         Largest number of iterations.
     tol : float
-        An iteration counts as progress if it takes more than this share off the best
-        score so far.
+        An iteration counts as progress if it lowers the best score so far by more than
+        this share.
     n_iter_no_change : int
         Consecutive iterations without progress after which a restart has converged.
     floor : float, default=0.0
-        A loss that rounding alone accounts for: at or below it a restart has converged.
+        A loss that is zero to machine precision: at or below it a restart has converged.
     """
 
     max_iter: int
@@ -63,20 +133,22 @@ class Stopping:
 class SolverResult:
     """Best iterates of R restarts and how they were reached."""
 
-    W: np.ndarray  # (p, R)
-    signs: np.ndarray  # (R,)
-    intercept: np.ndarray  # (R,)
-    loss: np.ndarray  # (R,), training loss at W
-    score: np.ndarray  # (R,), what `best` means: validation loss if there is one
-    status: list  # of Status
-    history: dict  # of arrays (n_iterations + 1, R), "filters" with (.., p) behind
+    W: NDArray[np.float64]  # (p, R)
+    signs: NDArray[np.float64]  # (R,), or of banks (R, n_filters)
+    intercept: NDArray[np.float64]  # (R,)
+    loss: NDArray[np.float64]  # (R,), training loss at W
+    score: NDArray[np.float64]  # (R,), what decides: the validation loss if there is one
+    status: list[Status]
+    # Arrays (n_iterations + 1, R), "filters" (n_iterations + 1, R, p); NaN, or "" for
+    # "stage", where a restart did not run.
+    history: dict[str, NDArray[Any]]
 
 
-class Leader(NamedTuple):
-    """The best filter so far."""
+class Incumbent(NamedTuple):
+    """The best parameters so far."""
 
-    w: np.ndarray  # (p,)
-    sign: float | np.ndarray  # or, of a bank, signs
+    w: NDArray[np.float64]  # (p,)
+    sign: float | NDArray[np.float64]  # or, of a bank, signs
     intercept: float
     loss: float
     score: float  # validation loss where there is a validation set, else `loss`
@@ -87,23 +159,42 @@ class Snapshot(NamedTuple):
 
     stage: str  # what the iteration was part of, for the first restart that took part
     n_running: int  # restarts that took part
-    leader: Leader
+    incumbent: Incumbent
 
 
-def run(solver, objective, W, signs, stopping, *, validation=None, callback=None):
-    """Advance R filters together until each has ended.
+class Callback(Protocol):
+    """What a search calls after every iteration."""
+
+    def __call__(self, snapshot: Snapshot, /) -> bool:
+        """Whether to stop the search here."""
+        ...
+
+
+def run(
+    solver: Solver,
+    objective: SquaredError,
+    W: NDArray[np.float64],
+    signs: NDArray[np.float64],
+    stopping: Stopping,
+    *,
+    validation: SquaredError | None = None,
+    callback: Callback | None = None,
+) -> SolverResult:
+    """Advance R restarts together until each has ended.
 
     Parameters
     ----------
-    solver : object with ``init`` and ``step``
+    solver : Solver
     objective : SquaredError
-    W, signs : ndarray of shape (p, R) and (R,)
+    W : ndarray of shape (p, R)
         Starts.
+    signs : ndarray of shape (R,) or (R, n_filters)
+        Their output signs.
     stopping : Stopping
     validation : SquaredError, default=None
-        Where given, its loss decides what is best and whether there is progress.
-    callback : callable, default=None
-        ``callback(snapshot)`` after every iteration; whether to stop there.
+        If given, its loss decides which iterate is best and whether there is progress.
+    callback : Callback, default=None
+        Called after every iteration; returns whether to stop there.
 
     Returns
     -------
@@ -112,7 +203,6 @@ def run(solver, objective, W, signs, stopping, *, validation=None, callback=None
     # Overflow is an outcome here (DIVERGED), not an accident to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         state = solver.init(objective, W, signs)
-        state.losses.append(state.evaluation.loss)
         progress = _Progress(state, validation, stopping)
         for _ in range(stopping.max_iter):
             running = progress.running()
@@ -130,35 +220,36 @@ def run(solver, objective, W, signs, stopping, *, validation=None, callback=None
 class _Progress:
     """Best iterates so far, patience, and the record of every restart."""
 
-    def __init__(self, state, validation, stopping):
+    def __init__(
+        self, state: SolverState, validation: SquaredError | None, stopping: Stopping
+    ) -> None:
         self.validation = validation
         self.stopping = stopping
-        n_filters = state.W.shape[1]
+        n_restarts = state.W.shape[1]
         self.W = state.W.copy()
         self.intercept = state.evaluation.intercept.copy()
         self.loss = state.evaluation.loss.copy()
         self.score = np.nan_to_num(self._scores(state), nan=np.inf, posinf=np.inf)
-        self.stale = np.zeros(n_filters, dtype=int)
-        self.status = [Status.MAX_ITER] * n_filters
-        self.ended = np.zeros(n_filters, dtype=bool)
-        self.records = []
-        self._record(state, self.score, np.arange(n_filters))
+        self.n_no_improvement = np.zeros(n_restarts, dtype=int)
+        self.status = [Status.MAX_ITER] * n_restarts
+        self.ended = np.zeros(n_restarts, dtype=bool)
+        self.records: list[dict[str, NDArray[Any]]] = []
+        self._record(state, self.score, np.arange(n_restarts))
         self._end(~np.isfinite(self.score), Status.DIVERGED)
         self._end(self.loss <= stopping.floor, Status.CONVERGED)
 
-    def running(self):
+    def running(self) -> NDArray[np.intp]:
         return np.flatnonzero(~self.ended)
 
-    def update(self, state, running):
+    def update(self, state: SolverState, running: NDArray[np.intp]) -> None:
         evaluation = state.evaluation
         score = self._scores(state)
         finite = np.isfinite(score) & np.isfinite(state.W).all(axis=0)
         score[~finite] = np.inf
         self._record(state, score, running)
-        gained = score < self.score * (1 - self.stopping.tol)
-        pending = False if state.pending is None else state.pending[running]
-        self.stale[running] += np.where(pending, 0, 1)
-        self.stale[gained] = 0
+        progressed = score < self.score * (1 - self.stopping.tol)
+        self.n_no_improvement[running] += np.where(state.pending[running], 0, 1)
+        self.n_no_improvement[progressed] = 0
         better = score < self.score
         self.score[better] = score[better]
         self.loss[better] = evaluation.loss[better]
@@ -166,50 +257,51 @@ class _Progress:
         self.W[:, better] = state.W[:, better]
         self._end(~finite, Status.DIVERGED)
         self._end(self.loss <= self.stopping.floor, Status.CONVERGED)
-        stale = self.stale >= self.stopping.n_iter_no_change
+        exhausted = self.n_no_improvement >= self.stopping.n_iter_no_change
         risen = evaluation.loss > _RISE * state.losses[0]
-        self._end(stale & risen, Status.DIVERGED)
-        self._end(stale, Status.CONVERGED)
+        self._end(exhausted & risen, Status.DIVERGED)
+        self._end(exhausted, Status.CONVERGED)
 
-    def snapshot(self, state, running):
+    def snapshot(self, state: SolverState, running: NDArray[np.intp]) -> Snapshot:
         best = int(np.argmin(self.score))
-        leader = Leader(
+        incumbent = Incumbent(
             self.W[:, best].copy(),
             state.signs[best],
             float(self.intercept[best]),
             float(self.loss[best]),
             float(self.score[best]),
         )
-        return Snapshot(str(state.stage[running[0]]), len(running), leader)
+        return Snapshot(str(state.stage[running[0]]), len(running), incumbent)
 
-    def stop(self):
+    def stop(self) -> None:
         self._end(~self.ended, Status.STOPPED)
 
-    def result(self, state):
+    def result(self, state: SolverState) -> SolverResult:
         names = self.records[0]
         history = {name: np.array([r[name] for r in self.records]) for name in names}
         best = (self.W, state.signs, self.intercept, self.loss, self.score)
         return SolverResult(*best, self.status, history)
 
-    def _scores(self, state):
+    def _scores(self, state: SolverState) -> NDArray[np.float64]:
         evaluation = state.evaluation
         if self.validation is None:
             return evaluation.loss.copy()
         return self.validation.validation_loss(state.W, state.signs, evaluation.intercept)
 
-    def _end(self, which, status):
+    def _end(self, which: NDArray[np.bool_], status: Status) -> None:
         for restart in np.flatnonzero(which & ~self.ended):
             self.status[restart] = status
         self.ended |= which
 
-    def _record(self, state, score, running):
+    def _record(
+        self, state: SolverState, score: NDArray[np.float64], running: NDArray[np.intp]
+    ) -> None:
         ran = np.zeros(len(score), dtype=bool)
         ran[running] = True
-        norms = np.linalg.norm(state.evaluation.gradient, axis=1)
         numbers = {
             "loss": state.evaluation.loss,
             "score": score,
-            "gradient_norm": norms,
+            "gradient_norm": np.linalg.norm(state.evaluation.gradient, axis=1),
             "learning_rate": state.learning_rate,
         }
         record = {name: np.where(ran, value, np.nan) for name, value in numbers.items()}

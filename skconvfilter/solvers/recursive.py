@@ -1,39 +1,44 @@
 """Gauss-Newton on a stream: recursive least squares on the active mean patches."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.forward import pack
-
-# Damping towards the present filter, relative to the mean eigenvalue.
-_DAMPING = 1e-4
-# Parameters times this is the shortest memory, in samples.
-_MEMORY_PER_PARAMETER = 20
+from skconvfilter.model.geometry import PatchGeometry
 
 
 class StreamState(NamedTuple):
     """R filters on a stream; the last parameter of each is the intercept."""
 
-    theta: np.ndarray  # (R, p + 1)
-    signs: np.ndarray  # (R,)
-    moments: np.ndarray  # (R, p + 1, p + 1), discounted sum of features' outer products
-    answers: np.ndarray  # (R, p + 1), discounted sum of features times targets
-    error: np.ndarray  # (R,), discounted sum of squared errors before each update
+    theta: NDArray[np.float64]  # (R, p + 1)
+    signs: NDArray[np.float64]  # (R,)
+    # Discounted sums of the features' outer products, (R, p + 1, p + 1), and of features
+    # times targets, (R, p + 1).
+    moments: NDArray[np.float64]
+    cross_moments: NDArray[np.float64]
+    error: NDArray[np.float64]  # (R,), discounted sum of squared errors before each update
     weight: float  # discounted sum of weights
     weight_unit: float  # what the weights are divided by; 0 before any are known
     n_seen: int
 
 
-def start_stream(W, signs, intercept=0.0):
+def start_stream(
+    W: NDArray[np.float64],
+    signs: NDArray[np.float64],
+    intercept: float | NDArray[np.float64] = 0.0,
+) -> StreamState:
     """State before any sample, from filters (p, R)."""
     patch_dim, n_filters = W.shape
     return StreamState(
         theta=np.column_stack([W.T, np.broadcast_to(intercept, n_filters)]),
         signs=signs,
         moments=np.zeros((n_filters, patch_dim + 1, patch_dim + 1)),
-        answers=np.zeros((n_filters, patch_dim + 1)),
+        cross_moments=np.zeros((n_filters, patch_dim + 1)),
         error=np.zeros(n_filters),
         weight=0.0,
         weight_unit=0.0,
@@ -41,7 +46,9 @@ def start_stream(W, signs, intercept=0.0):
     )
 
 
-def trust_start(state, samples, geometry, n_samples):
+def seed_moments(
+    state: StreamState, samples: FloatArray, geometry: PatchGeometry, n_samples: int
+) -> StreamState:
     """Give the filters of a state the weight of `n_samples` samples like these."""
     W = state.theta[:, :-1].T
     A = kernel.active_mean_patches(pack(samples, geometry), geometry.layout, W)
@@ -50,76 +57,111 @@ def trust_start(state, samples, geometry, n_samples):
     moments = np.tile(np.diag(scale), (len(state.signs), 1, 1))
     return state._replace(
         moments=moments,
-        answers=np.einsum("rpq,rq->rp", moments, state.theta),
+        cross_moments=np.einsum("rpq,rq->rp", moments, state.theta),
         n_seen=n_samples,
     )
 
 
-def update_stream(state, samples, geometry, targets, weights, *, alpha, fit_intercept):
-    """Take in a block of samples, a little more than a filter's length at a time.
+@dataclass(frozen=True)
+class RecursiveLeastSquares:
+    """Updates filters with the samples of a stream, in a memory that does not grow.
 
     Samples are forgotten as newer ones come, because their patches were active for older
     filters; the memory is half of what has been seen.
 
-    Returns
-    -------
-    state : StreamState
+    Parameters
+    ----------
+    alpha : float
+        L2 penalty, relative to the mean squared error.
+    fit_intercept : bool
+    damping : float, default=1e-4
+        Damping towards the present filter, relative to the mean eigenvalue of the moments.
+    memory : float, default=20
+        Length of the shortest memory, in samples for each parameter.
     """
-    n_parameters = state.theta.shape[1]
-    n_batches = max(1, int(len(samples) / (1.25 * n_parameters)))
-    for rows in np.array_split(np.arange(len(samples)), n_batches):
-        state = _update(
-            state,
-            samples[rows],
-            geometry,
-            targets[rows],
-            weights[rows],
-            alpha=alpha,
-            fit_intercept=fit_intercept,
+
+    alpha: float
+    fit_intercept: bool
+    damping: float = 1e-4
+    memory: float = 20
+
+    def update(
+        self,
+        state: StreamState,
+        samples: FloatArray,
+        geometry: PatchGeometry,
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> StreamState:
+        """Take in a block of samples, a few more than there are parameters at a time.
+
+        Parameters
+        ----------
+        state : StreamState
+        samples : ndarray of shape (n_samples, n_features)
+        geometry : PatchGeometry
+        targets, weights : ndarray of shape (n_samples,)
+
+        Returns
+        -------
+        state : StreamState
+        """
+        n_parameters = state.theta.shape[1]
+        n_batches = max(1, int(len(samples) / (1.25 * n_parameters)))
+        for rows in np.array_split(np.arange(len(samples)), n_batches):
+            W = state.theta[:, :-1].T
+            packed = pack(samples[rows], geometry)
+            A = kernel.active_mean_patches(packed, geometry.layout, W)
+            state = self._update(state, A, targets[rows], weights[rows])
+        return state
+
+    def _update(
+        self,
+        state: StreamState,
+        A: FloatArray,
+        targets: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> StreamState:
+        """One step with the active mean patches A (R, p, n) of some samples."""
+        n_parameters = state.theta.shape[1]
+        features = np.ones((len(state.signs), n_parameters, len(targets)))
+        features[:, :-1] = A * state.signs[:, np.newaxis, np.newaxis]
+        if not self.fit_intercept:
+            features[:, -1] = 0.0
+        errors = np.einsum("rq,rqn->rn", state.theta, features) - targets
+        memory = max(self.memory * n_parameters, state.n_seen / 2)
+        keep = np.exp(-len(targets) / memory)
+        weighted = features * weights
+        moments = keep * state.moments + weighted @ features.transpose(0, 2, 1)
+        cross_moments = keep * state.cross_moments + weighted @ targets
+        weight = keep * state.weight + weights.sum()
+        return state._replace(
+            theta=self._solve(moments, cross_moments, state.theta, weight),
+            moments=moments,
+            cross_moments=cross_moments,
+            error=keep * state.error + errors**2 @ weights,
+            weight=weight,
+            n_seen=state.n_seen + len(targets),
         )
-    return state
 
-
-def _update(state, samples, geometry, targets, weights, *, alpha, fit_intercept):
-    n_parameters = state.theta.shape[1]
-    W = state.theta[:, :-1].T
-    A = kernel.active_mean_patches(pack(samples, geometry), geometry.layout, W)
-    features = np.ones((len(state.signs), n_parameters, len(samples)))
-    features[:, :-1] = A * state.signs[:, np.newaxis, np.newaxis]
-    if not fit_intercept:
-        features[:, -1] = 0.0
-    errors = np.einsum("rq,rqn->rn", state.theta, features) - targets
-    memory = max(_MEMORY_PER_PARAMETER * n_parameters, state.n_seen / 2)
-    keep = np.exp(-len(samples) / memory)
-    weighted = features * weights
-    moments = keep * state.moments + weighted @ features.transpose(0, 2, 1)
-    answers = keep * state.answers + weighted @ targets
-    weight = keep * state.weight + weights.sum()
-    theta = _solve(moments, answers, state.theta, alpha * weight)
-    return StreamState(
-        theta=theta,
-        signs=state.signs,
-        moments=moments,
-        answers=answers,
-        error=keep * state.error + errors**2 @ weights,
-        weight=weight,
-        weight_unit=state.weight_unit,
-        n_seen=state.n_seen + len(samples),
-    )
-
-
-def _solve(moments, answers, theta, ridge):
-    """Least squares, damped towards `theta` so that unseen directions stay."""
-    n_parameters = theta.shape[1]
-    trace = np.trace(moments[:, :-1, :-1], axis1=1, axis2=2)
-    damping = _DAMPING * trace / (n_parameters - 1)
-    # A filter that has met no active patch yet keeps its values.
-    damping[damping == 0] = 1.0
-    towards = np.multiply.outer(damping, np.ones(n_parameters))
-    # The intercept's own feature is 1: it needs only to be kept regular.
-    towards[:, -1] = _DAMPING * np.maximum(moments[:, -1, -1], 1.0)
-    penalty = towards.copy()
-    penalty[:, :-1] += ridge
-    left = moments + penalty[:, :, np.newaxis] * np.eye(n_parameters)
-    right = answers + towards * theta
-    return np.linalg.solve(left, right[:, :, np.newaxis])[:, :, 0]
+    def _solve(
+        self,
+        moments: NDArray[np.float64],
+        cross_moments: NDArray[np.float64],
+        theta: NDArray[np.float64],
+        weight: float,
+    ) -> NDArray[np.float64]:
+        """Least squares, damped towards `theta` so that unseen directions stay."""
+        n_parameters = theta.shape[1]
+        trace = np.trace(moments[:, :-1, :-1], axis1=1, axis2=2)
+        damping = self.damping * trace / (n_parameters - 1)
+        # A filter that has met no active patch yet keeps its values.
+        damping[damping == 0] = 1.0
+        towards = np.multiply.outer(damping, np.ones(n_parameters))
+        # The intercept's own feature is 1: it needs only to be kept regular.
+        towards[:, -1] = self.damping * np.maximum(moments[:, -1, -1], 1.0)
+        penalty = towards.copy()
+        penalty[:, :-1] += self.alpha * weight
+        left = moments + penalty[:, :, np.newaxis] * np.eye(n_parameters)
+        right = cross_moments + towards * theta
+        return np.linalg.solve(left, right[:, :, np.newaxis])[:, :, 0]

@@ -1,9 +1,11 @@
 """Learning rates: callables from the step, and where restarts are, to a rate for each."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 # An epoch that leaves more than this share of the loss no longer makes quick progress.
 _SLOW_PROGRESS = 0.9
@@ -12,20 +14,31 @@ _SLOW_PROGRESS = 0.9
 class Running(NamedTuple):
     """The restarts that still run."""
 
-    losses: np.ndarray  # (n_epochs + 1, n_running), at the start and after every epoch
-    W: np.ndarray  # (p, n_running)
-    signs: np.ndarray  # (n_running,)
+    losses: NDArray[np.float64]  # (n_epochs + 1, n_running), at the start and after epochs
+    W: NDArray[np.float64]  # (p, n_running), at present
+    signs: NDArray[np.float64]  # (n_running,), or of banks (n_running, n_filters)
 
 
-class Schedule:
-    """Rule for learning rates.
+class Schedule(ABC):
+    """Rule for learning rates."""
 
-    ``schedule(step, running)`` gets the number of the update, from 0, and returns a float,
-    or an array of shape (n_running,).
-    """
+    @abstractmethod
+    def __call__(self, step: int, running: Running) -> float | NDArray[np.float64]:
+        """Learning rate of an update.
 
-    def stages(self, running):
-        """Names, for the history, of what the step is part of, shape (n_running,)."""
+        Parameters
+        ----------
+        step : int
+            Number of the update, from 0.
+        running : Running
+
+        Returns
+        -------
+        rate : float or ndarray of shape (n_running,)
+        """
+
+    def stages(self, running: Running) -> NDArray[np.str_]:
+        """Names, for the history, of what the epoch is part of, shape (n_running,)."""
         return np.full(len(running.signs), "stage 1")
 
 
@@ -35,7 +48,7 @@ class Constant(Schedule):
 
     rate: float
 
-    def __call__(self, step, running):
+    def __call__(self, step: int, running: Running) -> float:
         """Learning rate at a step."""
         return self.rate
 
@@ -51,8 +64,8 @@ class TwoStage(Schedule):
     ----------
     first, second : float
         Learning rates of the stages.
-    switch : int or "auto"
-        Epochs after which stage two begins. "auto": for each restart by itself, after
+    switch : int or "auto", default="auto"
+        Epochs after which stage two begins. "auto": for each restart separately, after
         its first epoch that left more than nine tenths of the loss.
 
     References
@@ -63,18 +76,18 @@ class TwoStage(Schedule):
 
     first: float
     second: float
-    switch: int | str = "auto"
+    switch: int | Literal["auto"] = "auto"
 
-    def __call__(self, step, running):
+    def __call__(self, step: int, running: Running) -> NDArray[np.float64]:
         """Learning rate of each restart."""
         return np.where(self.in_second_stage(running.losses), self.second, self.first)
 
-    def stages(self, running):
+    def stages(self, running: Running) -> NDArray[np.str_]:
         """Which stage each restart is in."""
         return np.where(self.in_second_stage(running.losses), "stage 2", "stage 1")
 
-    def in_second_stage(self, losses):
-        """Which restarts have left stage one, shape (n_init,)."""
+    def in_second_stage(self, losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which restarts have left stage one, shape (n_running,)."""
         if self.switch == "auto":
             return np.any(losses[1:] > _SLOW_PROGRESS * losses[:-1], axis=0)
         return np.full(losses.shape[1], len(losses) > self.switch)
@@ -91,13 +104,13 @@ class TheorySteps(Schedule):
     ----------
     teacher : ndarray of shape (p,)
     sign : float
-        Output sign of the teacher; the theorem is silent about filters of the other one.
+        Output sign of the teacher; the theorem does not apply to filters of the other one.
     angles : ndarray of shape (n_angles,)
         Increasing.
     rates : ndarray of shape (n_angles,)
         Steps allowed up to each angle, NaN where the condition of the theorem fails.
     otherwise : float
-        The rate where the theorem is silent, which rates for mini-batches never exceed.
+        The rate where the theorem does not apply. Rates for mini-batches never exceed it.
     batches : bool
         Whether updates are of mini-batches.
 
@@ -107,25 +120,25 @@ class TheorySteps(Schedule):
        ICLR 2018.
     """
 
-    teacher: np.ndarray
+    teacher: NDArray[np.float64]
     sign: float
-    angles: np.ndarray
-    rates: np.ndarray
+    angles: NDArray[np.float64]
+    rates: NDArray[np.float64]
     otherwise: float
     batches: bool
 
-    def __call__(self, step, running):
+    def __call__(self, step: int, running: Running) -> NDArray[np.float64]:
         """Learning rate of each restart."""
         allowed = self._allowed(running)
         if self.batches:
             allowed = np.minimum(allowed, self.otherwise)
         return np.where(np.isfinite(allowed), allowed, self.otherwise)
 
-    def stages(self, running):
-        """Which restarts the theorem speaks of."""
+    def stages(self, running: Running) -> NDArray[np.str_]:
+        """Which restarts the theorem applies to."""
         return np.where(np.isfinite(self._allowed(running)), "theory", "stage 1")
 
-    def _allowed(self, running):
+    def _allowed(self, running: Running) -> NDArray[np.float64]:
         away = np.linalg.norm(running.W - self.teacher[:, np.newaxis], axis=0)
         distance = away / np.linalg.norm(self.teacher)
         phi = np.arcsin(np.minimum(distance, 1.0))

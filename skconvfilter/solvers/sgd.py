@@ -1,16 +1,18 @@
 """Stochastic gradient descent, the first paper's equation (2), all restarts at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skconvfilter.solvers.driver import SolverState
+from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.solvers.driver import Solver, SolverState
 from skconvfilter.solvers.schedules import Running, Schedule
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Solver):
     """One iteration is one epoch; every restart sees the same mini-batches.
 
     Parameters
@@ -28,47 +30,53 @@ class SGD:
 
     schedule: Schedule
     batch_size: int
-    redraw: Callable
+    redraw: Callable[[int], NDArray[np.float64]]
     seed: int
 
-    def init(self, objective, W, signs):
+    def init(
+        self,
+        objective: SquaredError,
+        W: NDArray[np.float64],
+        signs: NDArray[np.float64],
+    ) -> SolverState:
         """State at the starts."""
-        n_filters = W.shape[1]
-        return SolverState(
-            W=W.copy(),
-            signs=signs,
-            evaluation=objective.gradient(W, signs),
-            learning_rate=np.full(n_filters, np.nan),
-            stage=np.full(n_filters, "start", dtype="U8"),
-            memory={"step": 0, "rng": np.random.default_rng(self.seed)},
-        )
+        evaluation = objective.gradient(W, signs)
+        rng = np.random.default_rng(self.seed)
+        return SolverState.start(W, signs, evaluation, n_updates=0, rng=rng)
 
-    def step(self, objective, state, running):
+    def step(
+        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
+    ) -> None:
         """One epoch for the restarts that still run."""
         losses = np.array(state.losses)[:, running]
         W, signs = state.W[:, running], state.signs[running]
-        here = Running(losses, W, signs)
-        state.stage[running] = self.schedule.stages(here)
+        # W moves with every update, so that the schedule sees where the filters are.
+        present = Running(losses, W, signs)
+        state.stage[running] = self.schedule.stages(present)
         for rows in self._batches(objective.n_samples, state.memory["rng"]):
-            rate = self.schedule(state.memory["step"], here)
+            rate = self.schedule(state.memory["n_updates"], present)
             if rows is None:
                 gradient = state.evaluation.gradient[running]
             else:
                 gradient = objective.batch_gradient(W, signs, rows)
             W -= rate * gradient.T
-            state.memory["step"] += 1
+            state.memory["n_updates"] += 1
         state.W[:, running] = W
         state.learning_rate[running] = rate
         self._replace_dead(objective, state, running)
 
-    def _batches(self, n_samples, rng):
+    def _batches(
+        self, n_samples: int, rng: np.random.Generator
+    ) -> Sequence[NDArray[np.intp] | None]:
         n_batches = max(1, n_samples // self.batch_size)
         if n_batches == 1:
             # The one update of the epoch takes the gradient of the state itself.
             return [None]
         return np.array_split(rng.permutation(n_samples), n_batches)
 
-    def _replace_dead(self, objective, state, running):
+    def _replace_dead(
+        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
+    ) -> None:
         evaluation = objective.gradient(state.W[:, running], state.signs[running])
         dead = running[evaluation.peak <= 0]
         if len(dead):

@@ -1,0 +1,103 @@
+"""Levenberg-Marquardt steps, all restarts at once.
+
+Within a cell of constant activation a ReLU model is linear in the filter, so that the
+Gauss-Newton matrix is the exact Hessian there and an undamped step lands on the minimum of
+the cell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.solvers.driver import Solver, SolverState
+
+# Keeps the damped matrix regular to machine precision where the data leave directions open.
+_MIN_DAMPING = 1e-14
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt(Solver):
+    """Damped Gauss-Newton; a step is accepted only if it lowers the loss.
+
+    Parameters
+    ----------
+    damping : float, default=1e-3
+        First damping, relative to the mean eigenvalue of the Gauss-Newton matrix.
+    recovery : float, default=0.0
+        Least damping after a rejected step. Without it, a damping that good steps have
+        made tiny takes long to grow: where the model is linear in cells that does not
+        matter, since a step out of a cell is soon a good one.
+    patience : float, default=0.0
+        Damping up to which rejected steps do not count as lack of progress.
+    """
+
+    damping: float = 1e-3
+    recovery: float = 0.0
+    patience: float = 0.0
+
+    def init(
+        self,
+        objective: SquaredError,
+        W: NDArray[np.float64],
+        signs: NDArray[np.float64],
+    ) -> SolverState:
+        """State at the starts."""
+        damping = np.full(W.shape[1], self.damping)
+        evaluation = objective.gauss_newton(W, signs)
+        return SolverState.start(W, signs, evaluation, damping=damping)
+
+    def step(
+        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
+    ) -> None:
+        """One trial step for the restarts that still run."""
+        state.stage[running] = "polish"
+        signs, here = state.signs[running], state.evaluation.take(running)
+        damping = state.memory["damping"][running]
+        step = -_damped_solve(here.gauss_newton, damping, here.gradient)
+        trial = objective.gauss_newton(state.W[:, running] + step.T, signs)
+        curvature = np.einsum("rp,rpq,rq->r", step, here.gauss_newton, step)
+        predicted = -np.einsum("rp,rp->r", here.gradient, step) - 0.5 * curvature
+        gain = here.loss - trial.loss
+        accepted = gain > 0
+        factor = _damping_factor(accepted, gain, predicted)
+        least = np.where(accepted, _MIN_DAMPING, max(self.recovery, _MIN_DAMPING))
+        state.memory["damping"][running] = np.maximum(damping * factor, least)
+        state.pending[running] = ~accepted & (damping < self.patience)
+        moved = running[accepted]
+        state.W[:, moved] += step[accepted].T
+        state.evaluation = state.evaluation.put(moved, trial.take(accepted))
+
+
+def _damped_solve(
+    matrices: NDArray[np.float64],
+    damping: NDArray[np.float64],
+    vectors: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Solve (H + damping * mean eigenvalue of H * I) x = v for every restart.
+
+    Parameters
+    ----------
+    matrices : ndarray of shape (R, p, p)
+    damping : ndarray of shape (R,)
+    vectors : ndarray of shape (R, p)
+    """
+    n_parameters = matrices.shape[-1]
+    mean_eigenvalue = np.trace(matrices, axis1=1, axis2=2) / n_parameters
+    shift = damping * mean_eigenvalue
+    # A filter that is active nowhere has H = 0 and v = 0: any shift gives the step 0.
+    shift[mean_eigenvalue <= 0] = 1.0
+    shifted = matrices + shift[:, np.newaxis, np.newaxis] * np.eye(n_parameters)
+    return np.linalg.solve(shifted, vectors[:, :, np.newaxis])[:, :, 0]
+
+
+def _damping_factor(
+    accepted: NDArray[np.bool_],
+    gain: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    good = gain > 0.5 * predicted
+    poor = gain < 0.1 * predicted
+    if_accepted = np.where(good, 0.1, np.where(poor, 2.0, 1.0))
+    return np.where(accepted, if_accepted, 6.0)

@@ -1,0 +1,203 @@
+"""From many starts to one minimum: the three searches that fits are made of."""
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.solvers.driver import Callback, Solver, Stopping
+from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
+from skconvfilter.solvers.multistart import Candidates, MultiStart, SearchResult
+
+# An early ranking by loss drops starts that would end well, so many are kept for long.
+# benchmarks/recovery.py measures what these constants reach.
+_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 1000, 8
+_EXPLORE_DAMPING = 1e-2
+_EXPLORE_STEPS, _CONTEST_STEPS, _PERTURB_STEPS, _RANK_STEPS = 6, 14, 12, 4
+_N_CONTEST, _N_RANKED, _N_POLISHED = 8, 8, 2
+_PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
+# Multiply-adds that a Levenberg-Marquardt step of all starts may take: where patches are
+# long it bounds how many of them are explored, and with them time and memory.
+_EXPLORE_BUDGET = 2e9
+
+# Of a sequential search: starts that are advanced together, after the first alone.
+_GROUP = 3
+# Scores that differ by less than this share are of one minimum, with the filters in another
+# order; a minimum that so many starts have found is taken for the lowest.
+_SAME_SCORE, _N_AGREEING = 1e-3, 3
+# Candidates that end on all samples.
+_N_FINALISTS = 2
+
+_Objective = TypeVar("_Objective", bound=SquaredError)
+
+
+def subsample(objective: _Objective, n_rows: int, rng: np.random.Generator) -> _Objective:
+    """The objective, in memory, on at most `n_rows` random samples."""
+    if objective.n_samples <= n_rows:
+        return objective.in_memory()
+    rows = rng.choice(objective.n_samples, n_rows, replace=False)
+    return objective.subset(np.sort(rows))
+
+
+def n_exploration_rows(objective: FilterObjective) -> int:
+    """Number of samples that the exploration of starts of one filter needs."""
+    return max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
+
+
+def descend(
+    objective: SquaredError,
+    starts: Candidates,
+    solver: Solver,
+    stopping: Stopping,
+    *,
+    validation: SquaredError | None = None,
+    callback: Callback | None = None,
+) -> SearchResult:
+    """Advance all starts by one solver on all samples; the lowest loss wins.
+
+    Parameters
+    ----------
+    objective : SquaredError
+    starts : Candidates
+    solver : Solver
+    stopping : Stopping
+    validation : SquaredError, default=None
+        If given, its loss decides in place of the training loss.
+    callback : Callback, default=None
+
+    Returns
+    -------
+    result : SearchResult
+    """
+    search = MultiStart(starts, stopping.floor, validation, callback)
+    search.advance(objective, solver, stopping)
+    return search.finish(objective)
+
+
+def explore_and_polish(
+    objective: FilterObjective,
+    sample: FilterObjective,
+    starts: Candidates,
+    solver: Solver | None,
+    stopping: Stopping,
+    *,
+    max_polish: int,
+    rng: np.random.Generator,
+    validation: FilterObjective | None = None,
+    callback: Callback | None = None,
+) -> SearchResult:
+    """Find the best minimum that the starts lead to, and polish it.
+
+    On a subsample, all starts are advanced by `solver` and by a few Levenberg-Marquardt
+    steps. The better half continues, also from its reflections; the best few continue, also
+    from random perturbations. On all samples, a few steps rank the best, and the first two
+    are advanced by Levenberg-Marquardt until they converge.
+
+    Parameters
+    ----------
+    objective, starts, stopping, validation, callback
+        As for :func:`descend`.
+    sample : FilterObjective
+        The subsample, see :func:`subsample`.
+    solver : Solver or None
+        None: begin with the Levenberg-Marquardt steps.
+    max_polish : int
+        Largest number of the last Levenberg-Marquardt steps.
+    rng : numpy.random.Generator
+        Draws the perturbations.
+
+    Returns
+    -------
+    result : SearchResult
+    """
+    search = MultiStart(starts, stopping.floor, validation, callback)
+    if solver is not None:
+        search.advance(sample, solver, stopping)
+    n_explored = _n_explored(sample)
+    search.keep(n_explored)
+    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING)
+    search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
+    search.keep(min(_N_CONTEST, n_explored))
+    search.reflect(_mean_patch_axis(sample))
+    search.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
+    for _ in range(_PERTURB_ROUNDS):
+        if search.is_settled() or n_explored < _N_PERTURBED + _N_PERTURBATIONS:
+            break
+        search.keep(_N_PERTURBED)
+        search.perturb(rng.standard_normal((objective.patch_dim, _N_PERTURBATIONS)))
+        search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
+    search.keep(1 if search.is_settled() else min(_N_RANKED, n_explored))
+    polisher = LevenbergMarquardt()
+    search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
+    search.keep(_N_POLISHED)
+    search.advance(objective, polisher, replace(stopping, max_iter=max_polish))
+    return search.finish(objective)
+
+
+def _n_explored(objective: FilterObjective) -> int:
+    patch_dim = objective.patch_dim
+    work = objective.n_samples * patch_dim**2 + patch_dim**3 / 3
+    return max(2, int(_EXPLORE_BUDGET / work))
+
+
+def _mean_patch_axis(objective: FilterObjective) -> NDArray[np.float64]:
+    """Direction (p,) that the mean patches of the samples share most."""
+    mean, covariance = objective.mean_patch_moments()
+    return np.linalg.eigh(covariance + np.outer(mean, mean))[1][:, -1]
+
+
+def sequential_multistart(
+    objective: SquaredError,
+    sample: SquaredError,
+    starts: Candidates,
+    solver: Solver,
+    stopping: Stopping,
+    *,
+    validation: SquaredError | None = None,
+    callback: Callback | None = None,
+) -> SearchResult:
+    """Advance one start after another until the best minimum is found.
+
+    The search over starts ends when one fits to machine precision, or when three have found
+    the lowest loss. It runs on a subsample; the best continue on all samples. The first
+    start runs alone, so that a start that the theory guarantees costs no more than itself.
+
+    Parameters
+    ----------
+    objective, starts, solver, stopping, validation, callback
+        As for :func:`descend`.
+    sample : SquaredError
+        The subsample that starts are compared on; may be `objective` itself.
+
+    Returns
+    -------
+    result : SearchResult
+    """
+    search = MultiStart(starts, stopping.floor, validation, callback)
+    for group in _groups(len(starts.restarts)):
+        search.candidates = starts.take(group)
+        search.advance(sample, solver, stopping)
+        scores = np.concatenate([advanced.result.score for advanced in search.advances])
+        if search.stopped or _is_settled(scores, stopping.floor):
+            break
+    search.pool()
+    if sample is not objective:
+        search.keep(1 if search.is_settled() else _N_FINALISTS)
+        search.advance(objective, solver, stopping)
+    return search.finish(objective)
+
+
+def _groups(n_starts: int) -> list[range]:
+    """Starts that are advanced together: the first alone, then a few at a time."""
+    later = range(1, n_starts, _GROUP)
+    return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
+
+
+def _is_settled(scores: NDArray[np.float64], floor: float) -> bool:
+    if scores.min() <= floor:
+        return True
+    n_agreeing = np.count_nonzero(scores <= (1 + _SAME_SCORE) * scores.min())
+    return bool(n_agreeing >= _N_AGREEING)
