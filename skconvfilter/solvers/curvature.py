@@ -59,6 +59,8 @@ def _matrices(
     size = max(1, _GROUP_ELEMENTS // len(W) ** 2)
     for start in range(0, len(signs), size):
         group = slice(start, start + size)
-        yield objective.gauss_newton(W[:, group], signs[group]).gauss_newton
+        matrices = objective.gauss_newton(W[:, group], signs[group]).gauss_newton
+        assert matrices is not None
+        yield matrices
     for matrix in objective.curvature_bounds():
         yield matrix[np.newaxis]

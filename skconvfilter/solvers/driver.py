@@ -36,6 +36,12 @@ class SolverState:
     losses: list[NDArray[np.float64]]  # of (R,), at the start and after every iteration
     memory: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def gradient(self) -> NDArray[np.float64]:
+        """Gradients of the loss at W, shape (R, p)."""
+        assert self.evaluation.gradient is not None
+        return self.evaluation.gradient
+
     @classmethod
     def start(
         cls,
@@ -301,7 +307,7 @@ class _Progress:
         numbers = {
             "loss": state.evaluation.loss,
             "score": score,
-            "gradient_norm": np.linalg.norm(state.evaluation.gradient, axis=1),
+            "gradient_norm": np.linalg.norm(state.gradient, axis=1),
             "learning_rate": state.learning_rate,
         }
         record = {name: np.where(ran, value, np.nan) for name, value in numbers.items()}

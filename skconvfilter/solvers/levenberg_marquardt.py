@@ -53,13 +53,15 @@ class LevenbergMarquardt(Solver):
     ) -> None:
         """One trial step for the restarts that still run."""
         state.stage[running] = "polish"
-        signs, here = state.signs[running], state.evaluation.take(running)
-        damping = state.memory["damping"][running]
-        step = -_damped_solve(here.gauss_newton, damping, here.gradient)
+        signs, damping = state.signs[running], state.memory["damping"][running]
+        assert state.evaluation.gauss_newton is not None
+        matrices = state.evaluation.gauss_newton[running]
+        gradient = state.gradient[running]
+        step = -_damped_solve(matrices, damping, gradient)
         trial = objective.gauss_newton(state.W[:, running] + step.T, signs)
-        curvature = np.einsum("rp,rpq,rq->r", step, here.gauss_newton, step)
-        predicted = -np.einsum("rp,rp->r", here.gradient, step) - 0.5 * curvature
-        gain = here.loss - trial.loss
+        curvature = np.einsum("rp,rpq,rq->r", step, matrices, step)
+        predicted = -np.einsum("rp,rp->r", gradient, step) - 0.5 * curvature
+        gain = state.evaluation.loss[running] - trial.loss
         accepted = gain > 0
         factor = _damping_factor(accepted, gain, predicted)
         least = np.where(accepted, _MIN_DAMPING, max(self.recovery, _MIN_DAMPING))

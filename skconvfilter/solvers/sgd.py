@@ -56,7 +56,7 @@ class SGD(Solver):
         for rows in self._batches(objective.n_samples, state.memory["rng"]):
             rate = self.schedule(state.memory["n_updates"], present)
             if rows is None:
-                gradient = state.evaluation.gradient[running]
+                gradient = state.gradient[running]
             else:
                 gradient = objective.batch_gradient(W, signs, rows)
             W -= rate * gradient.T
