@@ -3,19 +3,15 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.model.squared_error import Array, SquaredError
 
 # Rows, and elements of matrices held at a time: enough for a step size.
 _MAX_ROWS, _GROUP_ELEMENTS = 1000, 2**20
 
 
 def largest_curvature(
-    objective: SquaredError,
-    W: NDArray[np.float64],
-    signs: NDArray[np.float64],
-    batch_size: int,
+    objective: SquaredError, W: Array, signs: Array, batch_size: int
 ) -> float:
     """Curvature that gradient steps on batches of this size meet on average.
 
@@ -53,9 +49,7 @@ def largest_curvature(
     return curvature
 
 
-def _matrices(
-    objective: SquaredError, W: NDArray[np.float64], signs: NDArray[np.float64]
-) -> Iterator[NDArray[np.float64]]:
+def _matrices(objective: SquaredError, W: Array, signs: Array) -> Iterator[Array]:
     size = max(1, _GROUP_ELEMENTS // len(W) ** 2)
     for start in range(0, len(signs), size):
         group = slice(start, start + size)

@@ -3,12 +3,17 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import Evaluation, SquaredError
+from skconvfilter.model.squared_error import Array, Evaluation, SquaredError
+
+Indices: TypeAlias = NDArray[np.intp]
+# Arrays (n_rows, R), "filters" (n_rows, R, p): a row for the start and for every iteration,
+# NaN, or "" for "stage", where a restart did not run.
+History: TypeAlias = dict[str, NDArray[Any]]
 
 # Noise of mini-batches may lift the loss over its start, but not by this factor.
 _RISE = 10
@@ -27,29 +32,23 @@ class Status(Enum):
 class SolverState:
     """The present iterates of R restarts; a solver keeps what else it needs in `memory`."""
 
-    W: NDArray[np.float64]  # (p, R)
-    signs: NDArray[np.float64]  # (R,), or of banks (R, n_filters)
+    W: Array  # (p, R)
+    signs: Array  # (R,), or of banks (R, n_filters)
     evaluation: Evaluation  # at W, with gradient
-    learning_rate: NDArray[np.float64]  # (R,), NaN where a solver has none
+    learning_rate: Array  # (R,), NaN where a solver has none
     stage: NDArray[np.str_]  # (R,), what the last step was part of, for the history
     pending: NDArray[np.bool_]  # (R,), whose last step was rejected, but not for good
-    losses: list[NDArray[np.float64]]  # of (R,), at the start and after every iteration
+    losses: list[Array]  # of (R,), at the start and after every iteration
     memory: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def gradient(self) -> NDArray[np.float64]:
+    def gradient(self) -> Array:
         """Gradients of the loss at W, shape (R, p)."""
         assert self.evaluation.gradient is not None
         return self.evaluation.gradient
 
     @classmethod
-    def start(
-        cls,
-        W: NDArray[np.float64],
-        signs: NDArray[np.float64],
-        evaluation: Evaluation,
-        **memory: Any,
-    ) -> Self:
+    def start(cls, W: Array, signs: Array, evaluation: Evaluation, **memory: Any) -> Self:
         """State before the first step; `W` is copied."""
         n_restarts = W.shape[1]
         return cls(
@@ -72,12 +71,7 @@ class Solver(ABC):
     """
 
     @abstractmethod
-    def init(
-        self,
-        objective: SquaredError,
-        W: NDArray[np.float64],
-        signs: NDArray[np.float64],
-    ) -> SolverState:
+    def init(self, objective: SquaredError, W: Array, signs: Array) -> SolverState:
         """State at the starts.
 
         Parameters
@@ -94,9 +88,7 @@ class Solver(ABC):
         """
 
     @abstractmethod
-    def step(
-        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
-    ) -> None:
+    def step(self, objective: SquaredError, state: SolverState, running: Indices) -> None:
         """One iteration of some restarts, in place.
 
         Sets the columns `running` of ``W``, and the same entries of ``evaluation``, of
@@ -139,22 +131,20 @@ class Stopping:
 class SolverResult:
     """Best iterates of R restarts and how they were reached."""
 
-    W: NDArray[np.float64]  # (p, R)
-    signs: NDArray[np.float64]  # (R,), or of banks (R, n_filters)
-    intercept: NDArray[np.float64]  # (R,)
-    loss: NDArray[np.float64]  # (R,), training loss at W
-    score: NDArray[np.float64]  # (R,), what decides: the validation loss if there is one
+    W: Array  # (p, R)
+    signs: Array  # (R,), or of banks (R, n_filters)
+    intercept: Array  # (R,)
+    loss: Array  # (R,), training loss at W
+    score: Array  # (R,), what decides: the validation loss if there is one
     status: list[Status]
-    # Arrays (n_iterations + 1, R), "filters" (n_iterations + 1, R, p); NaN, or "" for
-    # "stage", where a restart did not run.
-    history: dict[str, NDArray[Any]]
+    history: History
 
 
 class Incumbent(NamedTuple):
     """The best parameters so far."""
 
-    w: NDArray[np.float64]  # (p,)
-    sign: float | NDArray[np.float64]  # or, of a bank, signs
+    w: Array  # (p,)
+    sign: float | Array  # or, of a bank, signs
     intercept: float
     loss: float
     score: float  # validation loss where there is a validation set, else `loss`
@@ -179,8 +169,8 @@ class Callback(Protocol):
 def run(
     solver: Solver,
     objective: SquaredError,
-    W: NDArray[np.float64],
-    signs: NDArray[np.float64],
+    W: Array,
+    signs: Array,
     stopping: Stopping,
     *,
     validation: SquaredError | None = None,
@@ -239,15 +229,15 @@ class _Progress:
         self.n_no_improvement = np.zeros(n_restarts, dtype=int)
         self.status = [Status.MAX_ITER] * n_restarts
         self.ended = np.zeros(n_restarts, dtype=bool)
-        self.records: list[dict[str, NDArray[Any]]] = []
+        self.records: list[History] = []
         self._record(state, self.score, np.arange(n_restarts))
         self._end(~np.isfinite(self.score), Status.DIVERGED)
         self._end(self.loss <= stopping.floor, Status.CONVERGED)
 
-    def running(self) -> NDArray[np.intp]:
+    def running(self) -> Indices:
         return np.flatnonzero(~self.ended)
 
-    def update(self, state: SolverState, running: NDArray[np.intp]) -> None:
+    def update(self, state: SolverState, running: Indices) -> None:
         evaluation = state.evaluation
         score = self._scores(state)
         finite = np.isfinite(score) & np.isfinite(state.W).all(axis=0)
@@ -268,7 +258,7 @@ class _Progress:
         self._end(exhausted & risen, Status.DIVERGED)
         self._end(exhausted, Status.CONVERGED)
 
-    def snapshot(self, state: SolverState, running: NDArray[np.intp]) -> Snapshot:
+    def snapshot(self, state: SolverState, running: Indices) -> Snapshot:
         best = int(np.argmin(self.score))
         incumbent = Incumbent(
             self.W[:, best].copy(),
@@ -288,7 +278,7 @@ class _Progress:
         best = (self.W, state.signs, self.intercept, self.loss, self.score)
         return SolverResult(*best, self.status, history)
 
-    def _scores(self, state: SolverState) -> NDArray[np.float64]:
+    def _scores(self, state: SolverState) -> Array:
         evaluation = state.evaluation
         if self.validation is None:
             return evaluation.loss.copy()
@@ -299,9 +289,7 @@ class _Progress:
             self.status[restart] = status
         self.ended |= which
 
-    def _record(
-        self, state: SolverState, score: NDArray[np.float64], running: NDArray[np.intp]
-    ) -> None:
+    def _record(self, state: SolverState, score: Array, running: Indices) -> None:
         ran = np.zeros(len(score), dtype=bool)
         ran[running] = True
         numbers = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import SquaredError
-from skconvfilter.solvers.driver import Solver, SolverState
+from skconvfilter.model.squared_error import Array, SquaredError
+from skconvfilter.solvers.driver import Indices, Solver, SolverState
 
 # Keeps the damped matrix regular to machine precision where the data leave directions open.
 _MIN_DAMPING = 1e-14
@@ -37,20 +37,13 @@ class LevenbergMarquardt(Solver):
     recovery: float = 0.0
     patience: float = 0.0
 
-    def init(
-        self,
-        objective: SquaredError,
-        W: NDArray[np.float64],
-        signs: NDArray[np.float64],
-    ) -> SolverState:
+    def init(self, objective: SquaredError, W: Array, signs: Array) -> SolverState:
         """State at the starts."""
         damping = np.full(W.shape[1], self.damping)
         evaluation = objective.gauss_newton(W, signs)
         return SolverState.start(W, signs, evaluation, damping=damping)
 
-    def step(
-        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
-    ) -> None:
+    def step(self, objective: SquaredError, state: SolverState, running: Indices) -> None:
         """One trial step for the restarts that still run."""
         state.stage[running] = "polish"
         signs, damping = state.signs[running], state.memory["damping"][running]
@@ -72,11 +65,7 @@ class LevenbergMarquardt(Solver):
         state.evaluation = state.evaluation.put(moved, trial.take(accepted))
 
 
-def _damped_solve(
-    matrices: NDArray[np.float64],
-    damping: NDArray[np.float64],
-    vectors: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _damped_solve(matrices: Array, damping: Array, vectors: Array) -> Array:
     """Solve (H + damping * mean eigenvalue of H * I) x = v for every restart.
 
     Parameters
@@ -94,11 +83,7 @@ def _damped_solve(
     return np.linalg.solve(shifted, vectors[:, :, np.newaxis])[:, :, 0]
 
 
-def _damping_factor(
-    accepted: NDArray[np.bool_],
-    gain: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _damping_factor(accepted: NDArray[np.bool_], gain: Array, predicted: Array) -> Array:
     good = gain > 0.5 * predicted
     poor = gain < 0.1 * predicted
     if_accepted = np.where(good, 0.1, np.where(poor, 2.0, 1.0))

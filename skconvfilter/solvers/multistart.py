@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.solvers.driver import (
     Callback,
+    History,
     Incumbent,
+    Indices,
     Snapshot,
     Solver,
     SolverResult,
@@ -32,26 +34,26 @@ _SAME_FILTER = 1e-2
 class SearchResult:
     """The best parameters and what became of every restart."""
 
-    w: NDArray[np.float64]  # (p,)
-    sign: float | NDArray[np.float64]  # or, of a bank, signs
+    w: Array  # (p,)
+    sign: float | Array  # or, of a bank, signs
     intercept: float
     loss: float
     score: float  # validation loss where there is a validation set, else `loss`
     status: Status
     best_restart: int
-    restart_losses: NDArray[np.float64]  # (n_init,), on all samples; NaN if it never ran
-    history: dict[str, NDArray[Any]]  # as of a SolverResult, one column for each restart
+    restart_losses: Array  # (n_init,), on all samples; NaN if it never ran
+    history: History  # with R = n_init: a column for each restart
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Filters, or banks, in competition, each with the restart that it stems from."""
 
-    W: NDArray[np.float64]  # (p, R)
-    signs: NDArray[np.float64]  # (R,), or of banks (R, n_filters)
-    restarts: NDArray[np.intp]  # (R,)
+    W: Array  # (p, R)
+    signs: Array  # (R,), or of banks (R, n_filters)
+    restarts: Indices  # (R,)
 
-    def take(self, columns: slice | Sequence[int] | NDArray[np.intp]) -> Self:
+    def take(self, columns: slice | Sequence[int] | Indices) -> Self:
         """Some of them."""
         return replace(
             self,
@@ -60,7 +62,7 @@ class Candidates:
             restarts=self.restarts[columns],
         )
 
-    def with_perturbations(self, directions: NDArray[np.float64]) -> Self:
+    def with_perturbations(self, directions: Array) -> Self:
         """Each also moved by a share of its norm along each of the directions (p, n)."""
         units = directions / np.linalg.norm(directions, axis=0)
         n_each = units.shape[1]
@@ -73,7 +75,7 @@ class Candidates:
             restarts=np.concatenate([self.restarts, np.repeat(self.restarts, n_each)]),
         )
 
-    def with_reflections(self, axis: NDArray[np.float64]) -> Self:
+    def with_reflections(self, axis: Array) -> Self:
         """Each also as its reflection about a direction: w' = 2 (axis . w) axis - w.
 
         Where the mean patches of all samples point the same way, w and w' differ in value
@@ -93,7 +95,7 @@ class Advanced(NamedTuple):
     """Candidates that a solver has advanced, and what it found."""
 
     result: SolverResult
-    restarts: NDArray[np.intp]  # (R,), which the columns of the result stem from
+    restarts: Indices  # (R,), which the columns of the result stem from
 
     @classmethod
     def join(cls, parts: list[Self]) -> Self:
@@ -114,7 +116,7 @@ class Advanced(NamedTuple):
         """The best iterates."""
         return Candidates(self.result.W, self.result.signs, self.restarts)
 
-    def ranking(self, floor: float) -> NDArray[np.intp]:
+    def ranking(self, floor: float) -> Indices:
         """Columns from best to worst.
 
         Scores that differ by the order of summation only, or are at or below the floor,
@@ -125,9 +127,7 @@ class Advanced(NamedTuple):
         return np.argsort(score, kind="stable")
 
 
-def merge_duplicates(
-    candidates: Candidates, ranking: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def merge_duplicates(candidates: Candidates, ranking: Indices) -> tuple[Indices, Indices]:
     """Which candidates are distinct, and which restarts continue under another's name.
 
     Parameters
@@ -203,7 +203,7 @@ class MultiStart:
         self._signs = starts.signs  # of the restarts
         self._latest = starts.W.copy()  # the best filter of each at its last advance
         self._ran = np.zeros(len(starts.signs), dtype=bool)
-        self._histories: list[dict[str, NDArray[Any]]] = []
+        self._histories: list[History] = []
         self._objective: SquaredError | None = None
         # Of all candidates so far, on the samples of the present objective.
         self._incumbent: Incumbent | None = None
@@ -252,11 +252,11 @@ class MultiStart:
         kept = np.sort(distinct[:n_candidates])
         self.candidates = replace(candidates, restarts=merged_into).take(kept)
 
-    def reflect(self, axis: NDArray[np.float64]) -> None:
+    def reflect(self, axis: Array) -> None:
         """Double the candidates by their reflections."""
         self.candidates = self.candidates.with_reflections(axis)
 
-    def perturb(self, directions: NDArray[np.float64]) -> None:
+    def perturb(self, directions: Array) -> None:
         """Add perturbed candidates, each along an equal share of the directions (p, n)."""
         n_each = directions.shape[1] // len(self.candidates.signs)
         self.candidates = self.candidates.with_perturbations(directions[:, :n_each])
@@ -295,11 +295,8 @@ class MultiStart:
         return self.stopped
 
     def _per_restart(
-        self,
-        history: dict[str, NDArray[Any]],
-        columns: NDArray[np.intp],
-        restarts: NDArray[np.intp],
-    ) -> dict[str, NDArray[Any]]:
+        self, history: History, columns: Indices, restarts: Indices
+    ) -> History:
         """Some columns of a history, in those of their restarts; the others are blank."""
         by_restart = {}
         for name, values in history.items():
@@ -310,9 +307,7 @@ class MultiStart:
         return by_restart
 
 
-def _append_phase(
-    history: dict[str, NDArray[Any]], phase: dict[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
+def _append_phase(history: History, phase: History) -> History:
     """The history of one more advance behind that of those before.
 
     The first row of a phase is where its filters were put, be it by a reflection or on
@@ -332,7 +327,7 @@ def _append_phase(
     return joined
 
 
-def _last_rows(ran: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _last_rows(ran: NDArray[np.bool_]) -> Indices:
     """The last row in which each column is true; -1, the end of an array, for none."""
     rows = np.arange(len(ran))[:, np.newaxis]
     return np.where(ran, rows, -1).max(axis=0)

@@ -4,34 +4,30 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.forward import pack
 from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.squared_error import Array
 
 
 class StreamState(NamedTuple):
     """R filters on a stream; the last parameter of each is the intercept."""
 
-    theta: NDArray[np.float64]  # (R, p + 1)
-    signs: NDArray[np.float64]  # (R,)
+    theta: Array  # (R, p + 1)
+    signs: Array  # (R,)
     # Discounted sums of the features' outer products, (R, p + 1, p + 1), and of features
     # times targets, (R, p + 1).
-    moments: NDArray[np.float64]
-    cross_moments: NDArray[np.float64]
-    error: NDArray[np.float64]  # (R,), discounted sum of squared errors before each update
+    moments: Array
+    cross_moments: Array
+    error: Array  # (R,), discounted sum of squared errors before each update
     weight: float  # discounted sum of weights
     weight_unit: float  # what the weights are divided by; 0 before any are known
     n_seen: int
 
 
-def start_stream(
-    W: NDArray[np.float64],
-    signs: NDArray[np.float64],
-    intercept: float | NDArray[np.float64] = 0.0,
-) -> StreamState:
+def start_stream(W: Array, signs: Array, intercept: float | Array = 0.0) -> StreamState:
     """State before any sample, from filters (p, R)."""
     patch_dim, n_filters = W.shape
     return StreamState(
@@ -90,8 +86,8 @@ class RecursiveLeastSquares:
         state: StreamState,
         samples: FloatArray,
         geometry: PatchGeometry,
-        targets: NDArray[np.float64],
-        weights: NDArray[np.float64],
+        targets: Array,
+        weights: Array,
     ) -> StreamState:
         """Take in a block of samples, a few more than there are parameters at a time.
 
@@ -116,11 +112,7 @@ class RecursiveLeastSquares:
         return state
 
     def _update(
-        self,
-        state: StreamState,
-        A: FloatArray,
-        targets: NDArray[np.float64],
-        weights: NDArray[np.float64],
+        self, state: StreamState, A: FloatArray, targets: Array, weights: Array
     ) -> StreamState:
         """One step with the active mean patches A (R, p, n) of some samples."""
         n_parameters = state.theta.shape[1]
@@ -145,12 +137,8 @@ class RecursiveLeastSquares:
         )
 
     def _solve(
-        self,
-        moments: NDArray[np.float64],
-        cross_moments: NDArray[np.float64],
-        theta: NDArray[np.float64],
-        weight: float,
-    ) -> NDArray[np.float64]:
+        self, moments: Array, cross_moments: Array, theta: Array, weight: float
+    ) -> Array:
         """Least squares, damped towards `theta` so that unseen directions stay."""
         n_parameters = theta.shape[1]
         trace = np.trace(moments[:, :-1, :-1], axis1=1, axis2=2)

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skconvfilter.model.squared_error import Array
+
 # An epoch that leaves more than this share of the loss no longer makes quick progress.
 _SLOW_PROGRESS = 0.9
 
@@ -14,16 +16,16 @@ _SLOW_PROGRESS = 0.9
 class Running(NamedTuple):
     """The restarts that still run."""
 
-    losses: NDArray[np.float64]  # (n_epochs + 1, n_running), at the start and after epochs
-    W: NDArray[np.float64]  # (p, n_running), at present
-    signs: NDArray[np.float64]  # (n_running,), or of banks (n_running, n_filters)
+    losses: Array  # (n_epochs + 1, n_running), at the start and after epochs
+    W: Array  # (p, n_running), at present
+    signs: Array  # (n_running,), or of banks (n_running, n_filters)
 
 
 class Schedule(ABC):
     """Rule for learning rates."""
 
     @abstractmethod
-    def __call__(self, step: int, running: Running) -> float | NDArray[np.float64]:
+    def __call__(self, step: int, running: Running) -> float | Array:
         """Learning rate of an update.
 
         Parameters
@@ -78,7 +80,7 @@ class TwoStage(Schedule):
     second: float
     switch: int | Literal["auto"] = "auto"
 
-    def __call__(self, step: int, running: Running) -> NDArray[np.float64]:
+    def __call__(self, step: int, running: Running) -> Array:
         """Learning rate of each restart."""
         return np.where(self.in_second_stage(running.losses), self.second, self.first)
 
@@ -86,7 +88,7 @@ class TwoStage(Schedule):
         """Which stage each restart is in."""
         return np.where(self.in_second_stage(running.losses), "stage 2", "stage 1")
 
-    def in_second_stage(self, losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def in_second_stage(self, losses: Array) -> NDArray[np.bool_]:
         """Which restarts have left stage one, shape (n_running,)."""
         if self.switch == "auto":
             return np.any(losses[1:] > _SLOW_PROGRESS * losses[:-1], axis=0)
@@ -120,14 +122,14 @@ class TheorySteps(Schedule):
        ICLR 2018.
     """
 
-    teacher: NDArray[np.float64]
+    teacher: Array
     sign: float
-    angles: NDArray[np.float64]
-    rates: NDArray[np.float64]
+    angles: Array
+    rates: Array
     otherwise: float
     batches: bool
 
-    def __call__(self, step: int, running: Running) -> NDArray[np.float64]:
+    def __call__(self, step: int, running: Running) -> Array:
         """Learning rate of each restart."""
         allowed = self._allowed(running)
         if self.batches:
@@ -138,7 +140,7 @@ class TheorySteps(Schedule):
         """Which restarts the theorem applies to."""
         return np.where(np.isfinite(self._allowed(running)), "theory", "stage 1")
 
-    def _allowed(self, running: Running) -> NDArray[np.float64]:
+    def _allowed(self, running: Running) -> Array:
         away = np.linalg.norm(running.W - self.teacher[:, np.newaxis], axis=0)
         distance = away / np.linalg.norm(self.teacher)
         phi = np.arcsin(np.minimum(distance, 1.0))

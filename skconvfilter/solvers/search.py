@@ -4,10 +4,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skconvfilter.model.objective import FilterObjective
-from skconvfilter.model.squared_error import SquaredError
+from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.solvers.driver import Callback, Solver, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, MultiStart, SearchResult
@@ -143,7 +142,7 @@ def _n_explored(objective: FilterObjective) -> int:
     return max(2, int(_EXPLORE_BUDGET / work))
 
 
-def _mean_patch_axis(objective: FilterObjective) -> NDArray[np.float64]:
+def _mean_patch_axis(objective: FilterObjective) -> Array:
     """Direction (p,) that the mean patches of the samples share most."""
     mean, covariance = objective.mean_patch_moments()
     return np.linalg.eigh(covariance + np.outer(mean, mean))[1][:, -1]
@@ -196,7 +195,7 @@ def _groups(n_starts: int) -> list[range]:
     return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
 
 
-def _is_settled(scores: NDArray[np.float64], floor: float) -> bool:
+def _is_settled(scores: Array, floor: float) -> bool:
     if scores.min() <= floor:
         return True
     n_agreeing = np.count_nonzero(scores <= (1 + _SAME_SCORE) * scores.min())

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skconvfilter.model.squared_error import SquaredError
-from skconvfilter.solvers.driver import Solver, SolverState
+from skconvfilter.model.squared_error import Array, SquaredError
+from skconvfilter.solvers.driver import Indices, Solver, SolverState
 from skconvfilter.solvers.schedules import Running, Schedule
 
 
@@ -30,23 +29,16 @@ class SGD(Solver):
 
     schedule: Schedule
     batch_size: int
-    redraw: Callable[[int], NDArray[np.float64]]
+    redraw: Callable[[int], Array]
     seed: int
 
-    def init(
-        self,
-        objective: SquaredError,
-        W: NDArray[np.float64],
-        signs: NDArray[np.float64],
-    ) -> SolverState:
+    def init(self, objective: SquaredError, W: Array, signs: Array) -> SolverState:
         """State at the starts."""
         evaluation = objective.gradient(W, signs)
         rng = np.random.default_rng(self.seed)
         return SolverState.start(W, signs, evaluation, n_updates=0, rng=rng)
 
-    def step(
-        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
-    ) -> None:
+    def step(self, objective: SquaredError, state: SolverState, running: Indices) -> None:
         """One epoch for the restarts that still run."""
         losses = np.array(state.losses)[:, running]
         W, signs = state.W[:, running], state.signs[running]
@@ -67,7 +59,7 @@ class SGD(Solver):
 
     def _batches(
         self, n_samples: int, rng: np.random.Generator
-    ) -> Sequence[NDArray[np.intp] | None]:
+    ) -> Sequence[Indices | None]:
         n_batches = max(1, n_samples // self.batch_size)
         if n_batches == 1:
             # The one update of the epoch takes the gradient of the state itself.
@@ -75,7 +67,7 @@ class SGD(Solver):
         return np.array_split(rng.permutation(n_samples), n_batches)
 
     def _replace_dead(
-        self, objective: SquaredError, state: SolverState, running: NDArray[np.intp]
+        self, objective: SquaredError, state: SolverState, running: Indices
     ) -> None:
         evaluation = objective.gradient(state.W[:, running], state.signs[running])
         dead = running[evaluation.peak <= 0]
