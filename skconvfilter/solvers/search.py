@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.solvers.driver import Callback, Solver, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
