@@ -57,9 +57,9 @@ def to_onnx(
     model : onnx.ModelProto
         With one input `X` and one output `y`, of shape (n_samples,). Both are float32, the
         only dtype for which runtimes have convolutions: the predictions are those of
-        `predict` for float32 samples, up to rounding. With `kernel_size` the input has the shape
-        (n_samples, n_features); without, (n_samples, n_patches, patch_dim), and rows that
-        are one patch each are passed as ``X[:, np.newaxis]``.
+        `predict` for float32 samples, up to rounding. With `kernel_size` the input has the
+        shape (n_samples, n_features); without, (n_samples, n_patches, patch_dim), and rows
+        that are one patch each are passed as ``X[:, np.newaxis]``.
 
     Raises
     ------
@@ -98,13 +98,16 @@ def to_onnx(
         raise ImportError(
             "to_onnx needs the package onnx: pip install 'skconvfilter[onnx]'."
         ) from error
-    shape, nodes, arrays = _graph(estimator)
+    shape, nodes, constants = _graph(estimator)
     graph = helper.make_graph(
-        [helper.make_node(*names, **attributes) for *names, attributes in nodes],
+        [
+            helper.make_node(operator, inputs, outputs, **attributes)
+            for operator, inputs, outputs, attributes in nodes
+        ],
         type(estimator).__name__,
         [helper.make_tensor_value_info("X", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape[:1])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(
         graph,
@@ -127,14 +130,16 @@ def _graph(
         weights, pooling = estimator.output_weights_, estimator.pooling
     else:
         activation, weights, pooling = "relu", [estimator.sign_], "mean"
+    nodes: Nodes
+    constants: Constants
     if estimator.kernel_size is None:
         shape, axes = ["n_samples", "n_patches", coef.shape[-1]], [1]
         filters = coef.reshape(-1, coef.shape[-1]).T
-        nodes, arrays = [("MatMul", ["X", "filters"], ["preactivations"], {})], {}
+        nodes, constants = [("MatMul", ["X", "filters"], ["preactivations"], {})], {}
     else:
         shape = ["n_samples", estimator.n_features_in_]
         axes = [2 + axis for axis in range(len(geometry.layout.grid_shape))]
-        nodes, arrays, filters = _convolution(geometry, coef)
+        nodes, constants, filters = _convolution(geometry, coef)
     nodes += [(*node, {}) for node in _ACTIVATIONS[activation]]
     reduce = _POOLINGS[check_option("pooling", pooling, tuple(_POOLINGS))]
     nodes += [
@@ -142,13 +147,13 @@ def _graph(
         ("MatMul", ["pooled", "output_weights"], ["values"], {}),
         ("Add", ["values", "intercept"], ["y"], {}),
     ]
-    arrays |= {
+    constants |= {
         "filters": _single("coef_", filters),
         "axes": np.array(axes, dtype=np.int64),
         "output_weights": np.array(weights, dtype=np.float32),
         "intercept": _single("intercept_", np.float64(estimator.intercept_)),
     }
-    return shape, nodes, arrays
+    return shape, nodes, constants
 
 
 def _convolution(
@@ -176,14 +181,14 @@ def _convolution(
         "pads": [*geometry.padding[:n_axes], *geometry.padding[:n_axes]],
     }
     channels_first = {"perm": [0, n_axes + 1, *range(1, n_axes + 1)]}
-    nodes = [
+    nodes: Nodes = [
         ("Reshape", ["X", "sample_shape"], ["channels_last"], {}),
         ("Transpose", ["channels_last"], ["images"], channels_first),
         ("Conv", ["images", "filters"], ["preactivations"], convolution),
     ]
-    sample_shape = np.array([-1, *sample_shape[:n_axes], n_channels], dtype=np.int64)
+    channels_last = np.array([-1, *sample_shape[:n_axes], n_channels], dtype=np.int64)
     filters = coef.reshape(-1, *layout.window_shape[:n_axes], n_channels)
-    return nodes, {"sample_shape": sample_shape}, np.moveaxis(filters, -1, 1)
+    return nodes, {"sample_shape": channels_last}, np.moveaxis(filters, -1, 1)
 
 
 def _single(name: str, numbers: NDArray[np.float64] | np.float64) -> NDArray[np.float32]:
