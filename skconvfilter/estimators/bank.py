@@ -316,7 +316,7 @@ class ConvFilterBankRegressor(PatchRegressor):
             geometry,
             np.asarray(self.coef_, dtype=np.float64).T,
             check_activation(self.activation),
-            output_weights=self.output_weights_,
+            output_weights=self.output_weights_.astype(np.float64),
             pooling=self.pooling,
             map_blocks=map_blocks,
         )
@@ -341,7 +341,7 @@ class ConvFilterBankRegressor(PatchRegressor):
 
 
 @dataclass(frozen=True)
-class BankProblem(Problem[BankObjective]):
+class BankProblem(Problem[BankSettings, BankObjective]):
     """A bank: one start after another, the most promising first."""
 
     settings: BankSettings

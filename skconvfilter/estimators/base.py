@@ -104,7 +104,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     feature_names_in_: NDArray[np.object_]
 
     @abstractmethod
-    def _problem(self, dataset: Dataset) -> Problem[Any]:
+    def _problem(self, dataset: Dataset) -> Problem[Any, Any]:
         """The problem of a fit to these data; raises for parameters that are wrong."""
 
     @abstractmethod
@@ -159,10 +159,10 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             )
         return self
 
-    @with_callbacks
+    @with_callbacks  # type: ignore[untyped-decorator]
     def _fit(
         self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[Problem[Any], Dataset, FitResult]:
+    ) -> tuple[Problem[Any, Any], Dataset, FitResult]:
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         problem = self._problem(dataset)
         filters = self._fitted_filters(dataset.geometry)

@@ -20,6 +20,8 @@ except ImportError:  # scikit-learn < 1.9
         return method
 
 
+__all__ = ["CallbackSupportMixin", "FitCallbacks", "with_callbacks"]
+
 # From an Incumbent and the Scaling of a fit to the attributes that predictions need, by
 # name. It may raise ValueError where there are none.
 Attributes = Callable[..., dict[str, Any]]
@@ -71,6 +73,7 @@ class _Tasks:
         self._known = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._fit = estimator._init_callback_context(max_subtasks=None)
         self._fit.call_on_fit_task_begin(**self._known)
+        self._iteration: Any = None
         self._begin_iteration()
 
     def end_iteration(self, attributes: Callable[[], dict[str, Any]]) -> bool:

@@ -248,7 +248,7 @@ def _check_patches(
     if elsewhere:
         # Blocks are flattened where they are, into rows without gaps.
         geometry = flatten_windows(np.empty((1, *X.shape[1:])))[1]
-        samples = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
+        samples: Any = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
     else:
         samples, geometry = flatten_windows(np.asarray(X))
         samples = _without_gaps(samples, geometry)

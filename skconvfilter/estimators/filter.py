@@ -374,7 +374,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
 
 @dataclass(frozen=True)
-class FilterProblem(Problem[FilterObjective]):
+class FilterProblem(Problem[FilterSettings, FilterObjective]):
     """One filter: explored from many starts on a subsample, and polished."""
 
     settings: FilterSettings
@@ -425,7 +425,7 @@ class FilterProblem(Problem[FilterObjective]):
         rng: np.random.Generator,
         callback: Callback | None,
     ) -> SearchResult:
-        options = {"validation": data.validation, "callback": callback}
+        options: dict[str, Any] = {"validation": data.validation, "callback": callback}
         if not self.settings.polish:
             solver = solver or LevenbergMarquardt()
             return descend(data.objective, starts, solver, stopping, **options)

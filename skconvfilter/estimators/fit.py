@@ -32,6 +32,7 @@ _ROUNDING_UNITS = 64
 
 
 Objective = TypeVar("Objective", bound=SquaredError)
+Settings = TypeVar("Settings", bound=FitSettings)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class FitData(NamedTuple, Generic[Objective]):
     validation: Objective | None  # on the samples held out
 
 
-class Problem(ABC, Generic[Objective]):
+class Problem(ABC, Generic[Settings, Objective]):
     """What differs between one filter and a bank; everything else is :func:`run_fit`.
 
     Attributes
@@ -99,7 +100,7 @@ class Problem(ABC, Generic[Objective]):
         What to use in place of mini-batches where they cannot be drawn.
     """
 
-    settings: FitSettings
+    settings: Settings
     mini_batch_remedies: ClassVar[str]
 
     @property
@@ -185,7 +186,7 @@ class Problem(ABC, Generic[Objective]):
 
 
 def run_fit(
-    problem: Problem[Objective],
+    problem: Problem[Any, Objective],
     dataset: Dataset,
     seeds: Seeds,
     *,
@@ -255,7 +256,7 @@ def _split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datas
 
 
 def _fit_data(
-    problem: Problem[Objective],
+    problem: Problem[Any, Objective],
     dataset: Dataset,
     held_out: Dataset | None,
     scaling: Scaling,
@@ -282,7 +283,7 @@ def _variance(objective: SquaredError) -> float:
 
 
 def _descent(
-    problem: Problem[Objective],
+    problem: Problem[Any, Objective],
     sample: Objective,
     starts: Candidates,
     scaling: Scaling,
@@ -302,7 +303,7 @@ def _descent(
 
 
 def _schedule(
-    problem: Problem[Objective],
+    problem: Problem[Any, Objective],
     sample: Objective,
     starts: Candidates,
     scaling: Scaling,

@@ -90,9 +90,9 @@ def load_columns(**arrays: Any) -> Iterable[Any]:
         if not isinstance(shape, tuple) or len(shape) != 1:
             raise ValueError(f"{name} must be a 1d array, got {array!r}.")
     if lazy:
-        import dask
+        import dask.base
 
-        arrays |= zip(lazy, dask.compute(*lazy.values()), strict=True)
+        arrays |= zip(lazy, dask.base.compute(*lazy.values()), strict=True)
     return arrays.values()
 
 

@@ -6,7 +6,7 @@ Errors name the parameter and what it should be.
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class FitSettings:
     learning_rate: str | Callable[..., Any]
     learning_rate_init: str | float
     learning_rate_final: str | float
-    switch: str | int
+    switch: Literal["auto"] | int
     batch_size: int
     fit_intercept: bool
     alpha: float

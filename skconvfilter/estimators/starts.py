@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _redraw_streams(starts: Candidates, seeds: Seeds) -> list[np.random.Generato
 def _inner_radius(settings: FilterSettings, scaling: Scaling) -> str | float:
     if isinstance(settings.init_radius, str):
         return settings.init_radius
-    return float(scaling.inner_filters(np.float64(settings.init_radius)))
+    return float(scaling.inner_filters(np.array(settings.init_radius)))
 
 
 def _ball(
@@ -148,7 +149,7 @@ def _given_filters(
     settings: FilterSettings, seeds: Seeds, patch_dim: int
 ) -> NDArray[np.float64]:
     """The user's starts, shape (n_init, patch_dim)."""
-    init = settings.init
+    init: Any = settings.init
     if callable(init):
         init = check_filters(init(settings.n_init, patch_dim, seeds.init))
     if init.shape[1] != patch_dim:
@@ -156,7 +157,8 @@ def _given_filters(
             f"init holds filters of length {init.shape[1]}, but a patch has length "
             f"patch_dim={patch_dim}."
         )
-    return init
+    filters: NDArray[np.float64] = init
+    return filters
 
 
 def _given_or_fitting_signs(

@@ -11,10 +11,10 @@ from skconvfilter.estimators.settings import FilterSettings
 from skconvfilter.estimators.starts import chosen_sign
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.solvers.recursive import (
+    RecursiveLeastSquares,
     StreamState,
     seed_moments,
     start_stream,
-    update_stream,
 )
 
 # A stream stays in the units of the user: they cannot be known from its first block.
@@ -34,7 +34,10 @@ def can_stream(estimator: Any) -> bool:
 
 
 def continue_stream(
-    estimator: Any, dataset: Dataset, problem: Problem[FilterObjective], seeds: Seeds
+    estimator: Any,
+    dataset: Dataset,
+    problem: Problem[FilterSettings, FilterObjective],
+    seeds: Seeds,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take in a block of samples.
 
@@ -55,14 +58,13 @@ def continue_stream(
     weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
     state = _present_state(estimator, dataset, problem, seeds)
     unit = state.weight_unit or weights.mean()
-    state = update_stream(
+    learner = RecursiveLeastSquares(settings.alpha, settings.fit_intercept)
+    state = learner.update(
         state._replace(weight_unit=unit),
         dataset.samples,
         dataset.geometry,
         dataset.targets,
         weights / unit,
-        alpha=settings.alpha,
-        fit_intercept=settings.fit_intercept,
     )
     best = int(np.argmin(state.error))
     *coef, intercept = state.theta[best]
@@ -77,7 +79,10 @@ def continue_stream(
 
 
 def _present_state(
-    estimator: Any, dataset: Dataset, problem: Problem[FilterObjective], seeds: Seeds
+    estimator: Any,
+    dataset: Dataset,
+    problem: Problem[FilterSettings, FilterObjective],
+    seeds: Seeds,
 ) -> StreamState:
     """The stream so far; else the fitted filter; else new starts."""
     settings = problem.settings
@@ -104,11 +109,12 @@ def _stored_state(stream: dict[str, Any], patch_dim: int) -> StreamState:
     try:
         state = StreamState(**stream)
         blank = start_stream(np.zeros((patch_dim, len(state.signs))), state.signs)
+        pairs: Any = zip(state, blank, strict=True)
         sound = all(
             np.shape(part) == np.shape(like)
             and np.isrealobj(part)
             and np.isfinite(part).all()
-            for part, like in zip(state, blank, strict=True)
+            for part, like in pairs
         )
     except TypeError:
         sound = False
@@ -123,5 +129,6 @@ def _stored_state(stream: dict[str, Any], patch_dim: int) -> StreamState:
 def _goes_on(state: StreamState, settings: FilterSettings) -> bool:
     """Whether the stream was begun with the sign and the intercept now asked for."""
     had_intercept = bool(np.any(state.moments[:, -1, -1]))
-    has_sign = settings.output_sign == "auto" or np.all(state.signs == settings.output_sign)
+    asked = settings.output_sign
+    has_sign = asked == "auto" or bool(np.all(state.signs == asked))
     return has_sign and had_intercept == settings.fit_intercept

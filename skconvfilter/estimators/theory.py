@@ -132,8 +132,9 @@ def theory_schedule(
         start = Start(math.sin(angle), angle, _PRECISION)
         allowed = start.guaranteed_rate(*Profile.of(smooth, angle).constants)
         rates[i] = allowed.get("step", math.nan)
+    sign = float(found.sign)
     batches = batch_size < objective.n_samples
-    return TheorySteps(found.w, found.sign, angles[:-1], rates, otherwise, batches)
+    return TheorySteps(found.w, sign, angles[:-1], rates, otherwise, batches)
 
 
 def _certificate(
