@@ -1,10 +1,15 @@
-"""A bank of filters from its Hermite moments: directions, then lengths and signs."""
+"""A bank of filters from its Hermite moments.
+
+First directions, then lengths and signs; then all of it by least squares on the moments.
+"""
 
 import math
 
 import numpy as np
 
 from skconvfilter.initializers.moments import Bank, contract, pack, unpack
+from skconvfilter.model.activations import Activation, hermite_slope
+from skconvfilter.model.squared_error import Array
 
 # Changes of coordinates, and the least eigenvalue that one of them divides by.
 _MAX_CHANGES, _MIN_EIGENVALUE = 30, 0.05
@@ -20,10 +25,21 @@ _MIN_LENGTH = 0.05
 _LENGTHS, _STEP_SHARE = np.geomspace(0.02, 200, 1000), 0.97
 # Keeps least squares regular where two directions have become one.
 _RIDGE = 1e-9
+# Damping of the least-squares fit, relative to the mean curvature.
+_FIRST_DAMPING, _MIN_DAMPING, _MAX_DAMPING = 0.1, 1e-12, 1e6
+# A step that lowers the misfit by a smaller share is the last; so is one of these.
+_MIN_GAIN, _MAX_STEPS = 1e-4, 50
 
 
-def banks_along(activation, U, moments, *, signed):
-    """Banks along given directions whose moments come close to those given.
+def banks_along(
+    activation: Activation, U: Array, moments: dict[int, Array], *, signed: bool
+) -> list[Bank]:
+    r"""Banks along given directions whose moments come close to those given.
+
+    A filter of length s that points along or against its direction u, t = 1 or -1, and has
+    the output sign v adds :math:`v t^m c_m(s) u^{\otimes m}` to the moment of order m. So
+    even orders tell v, order 3 tells v t, and all of them s. Where there is no order 3, t
+    follows from the moment of order 1 alone.
 
     Parameters
     ----------
@@ -34,8 +50,8 @@ def banks_along(activation, U, moments, *, signed):
         The first, and moments of higher orders at which the activation's coefficients do
         not vanish.
     signed : bool
-        Whether output signs are unknown. Else, and where no even order tells them from
-        the sign of a filter, they are 1.
+        Whether output signs are unknown. Otherwise, and where no even order distinguishes
+        them from the sign of a filter, they are 1.
 
     Returns
     -------
@@ -43,43 +59,44 @@ def banks_along(activation, U, moments, *, signed):
         The closest first. There are several where the signs of the filters show in the
         first moment only. Empty if no positive length fits the moments.
     """
-    found = {order: _coefficients(moment, order, U) for order, moment in moments.items()}
-
-    def agreement(orders):
-        shares = [
-            found[order] * activation.hermite(order, 1.0) / math.factorial(order)
-            for order in orders
-            if order in moments
-        ]
-        return np.where(sum(shares, np.zeros(U.shape[1])) < 0, -1.0, 1.0)
-
-    signs = agreement([2, 4] if signed else [])
-    turns = signs * agreement([3])
-    lengths = _fitting_lengths(
-        activation, {order: signs * turns**order * found[order] for order in moments}
-    )
+    coefficients = {m: _coefficients(moment, m, U) for m, moment in moments.items()}
+    output_signs = np.ones(U.shape[1])
+    if signed:
+        output_signs = _signs_of(activation, coefficients, [2, 4])
+    turns = output_signs * _signs_of(activation, coefficients, [3])
+    wanted = {m: output_signs * turns**m * c for m, c in coefficients.items()}
+    lengths = _fitting_lengths(activation, wanted)
     if not lengths.any():
         return []
-    columns = U * signs * activation.hermite(1, lengths)
-    choices = [turns] if 3 in moments else fitting_signs(columns, moments[1])
-    return [Bank(U * turns * lengths, signs) for turns in choices]
+    if 3 in moments:
+        choices = turns[np.newaxis]
+    else:
+        columns = U * output_signs * activation.hermite(1, lengths)
+        choices = fitting_signs(columns, moments[1])
+    return [Bank(U * choice * lengths, output_signs) for choice in choices]
 
 
-def slices(moments):
+def slices(moments: dict[int, Array]) -> Array:
     """Slices of the moments of order 2 and more, shape (n_slices, d, d).
 
     They are scaled so that errors of the moments weigh alike.
     """
-    rows = {2: lambda M: pack(M)[np.newaxis], 3: np.transpose, 4: np.asarray}
     packed = [
-        rows[order](moment) / math.sqrt(math.factorial(order))
+        _packed_slices(order, moment) / math.sqrt(math.factorial(order))
         for order, moment in moments.items()
         if order > 1
     ]
     return np.moveaxis(unpack(np.concatenate(packed).T), 2, 0)
 
 
-def joint_directions(matrices):
+def _packed_slices(order: int, moment: Array) -> Array:
+    """Matrices (n_slices, n_pairs): what is left where all indices but two are fixed."""
+    if order == 2:
+        return pack(moment)[np.newaxis]
+    return moment.T if order == 3 else moment
+
+
+def joint_directions(matrices: Array) -> Array:
     """Unit columns U (d, d) with which every matrix (n, d, d) is nearly ``U diag(.) U'``.
 
     Where U is orthogonal, the unit matrix is in the span of the matrices. So coordinates
@@ -102,7 +119,7 @@ def joint_directions(matrices):
     return U / np.linalg.norm(U, axis=0)
 
 
-def joint_rotation(matrices):
+def joint_rotation(matrices: Array) -> Array:
     """The orthogonal R that makes all ``R' M R`` nearly diagonal.
 
     Jacobi's method for several symmetric matrices (n, d, d) at once [1]_.
@@ -136,7 +153,7 @@ def joint_rotation(matrices):
     return R
 
 
-def fitting_signs(columns, target):
+def fitting_signs(columns: Array, target: Array) -> Array:
     """Signs s of 1 and -1 with which ``columns @ s`` comes closest to the target.
 
     The signs of the least-squares solution, but for those nearest to 0, of which every
@@ -155,27 +172,38 @@ def fitting_signs(columns, target):
     return signs[np.argsort(misfits, kind="stable")[:_MAX_CHOICES]]
 
 
-def lengths_short_of_a_step(activation):
+def lengths_short_of_a_step(activation: Activation) -> Array:
     """Lengths, in ascending order, at which an activation with a scale shows it."""
     linear = activation.hermite(1, _LENGTHS)
     return _LENGTHS[linear <= _STEP_SHARE * linear[-1]]
 
 
-def _coefficients(moment, order, U):
+def _coefficients(moment: Array, order: int, U: Array) -> Array:
     """Least squares of the moment on the powers of order m of the columns of U."""
     gram = (U.T @ U) ** order + _RIDGE * np.eye(U.shape[1])
     return np.linalg.solve(gram, np.sum(U * contract(moment, order, U), axis=0))
 
 
-def _fitting_lengths(activation, wanted):
+def _signs_of(
+    activation: Activation, coefficients: dict[int, Array], orders: list[int]
+) -> Array:
+    """Signs that coefficients of some orders have in common; 1 where there are none."""
+    agreement = np.zeros(len(coefficients[1]))
+    for order in orders:
+        if order in coefficients:
+            of_unit_filters = activation.hermite(order, 1.0)
+            agreement += coefficients[order] * of_unit_filters / math.factorial(order)
+    return np.where(agreement < 0, -1.0, 1.0)
+
+
+def _fitting_lengths(activation: Activation, wanted: dict[int, Array]) -> Array:
     """Lengths whose coefficients come closest to those wanted, by order; 0 if none is."""
     if activation.homogeneity is None:
         lengths = lengths_short_of_a_step(activation)
-        misfits = sum(
-            (activation.hermite(order, lengths)[:, np.newaxis] - coefficients) ** 2
-            / math.factorial(order)
-            for order, coefficients in wanted.items()
-        )
+        misfits = np.zeros((len(lengths), len(wanted[1])))
+        for order, coefficients in wanted.items():
+            apart = activation.hermite(order, lengths)[:, np.newaxis] - coefficients
+            misfits += apart**2 / math.factorial(order)
         return lengths[np.argmin(misfits, axis=0)]
     # The first order waits for the sign of the filter.
     unit = {order: activation.hermite(order, 1.0) for order in wanted if order > 1}
@@ -184,3 +212,124 @@ def _fitting_lengths(activation, wanted):
     powers = powers / sum(shares[order] * unit[order] for order in unit)
     powers = np.maximum(powers, _MIN_LENGTH**activation.homogeneity * max(powers.max(), 0))
     return powers ** (1 / activation.homogeneity)
+
+
+def fit_moments(
+    activation: Activation, moments: dict[int, Array], bank: Bank
+) -> tuple[Bank, float]:
+    r"""The nearby bank whose moments come closest to those given; signs are kept.
+
+    .. math::
+
+        \min_W \sum_m \frac{1}{m!} \Big\| \sum_j v_j c_m(\|w_j\|) \bar w_j^{\otimes m}
+            - M_m \Big\|_F^2
+
+    Over all orders, this is the loss for independent standard normal patches up to a
+    factor and what the mean of the targets adds. Errors of a moment have a variance of m!,
+    too. The steps are Levenberg-Marquardt's.
+
+    Parameters
+    ----------
+    activation : Activation
+    moments : dict of ndarray
+        Moments by order, packed.
+    bank : Bank
+        Where to start.
+
+    Returns
+    -------
+    bank : Bank
+    value : float
+        Half the sum of squares.
+    """
+
+    def evaluate(W: Array) -> tuple[float, Array, Array]:
+        return moment_misfit(activation, moments, bank._replace(filters=W))
+
+    W, damping = bank.filters, _FIRST_DAMPING
+    value, gradient, hessian = evaluate(W)
+    for _ in range(_MAX_STEPS):
+        curvature = np.trace(hessian) / len(hessian)
+        if not curvature > 0:  # filters so long that their activations are steps
+            break
+        shift = damping * curvature * np.eye(len(hessian))
+        step = np.linalg.solve(hessian + shift, -gradient).reshape(W.shape[::-1]).T
+        trial = evaluate(W + step)
+        if trial[0] < value:
+            gain = value - trial[0]
+            W, damping = W + step, max(damping / 10, _MIN_DAMPING)
+            value, gradient, hessian = trial
+            if gain < _MIN_GAIN * value:
+                break
+        else:
+            damping *= 5
+            if damping > _MAX_DAMPING:
+                break
+    if activation.homogeneity is None:
+        longest = lengths_short_of_a_step(activation)[-1]
+        W = W * np.minimum(1, longest / np.linalg.norm(W, axis=0))
+    return bank._replace(filters=W), value
+
+
+def moment_misfit(
+    activation: Activation, moments: dict[int, Array], bank: Bank
+) -> tuple[float, Array, Array]:
+    r"""Half of what :func:`fit_moments` minimises, with its derivatives.
+
+    Returns
+    -------
+    value : float
+    gradient : ndarray of shape (n_filters d,)
+        Filter by filter.
+    hessian : ndarray of shape (n_filters d, n_filters d)
+        Gauss-Newton matrix.
+
+    Notes
+    -----
+    With unit vectors u_j, lengths s_j and coefficients :math:`h_j = v_j c_m(s_j)`, a step
+    dw_j moves :math:`h_j u_j^{\otimes m}` by the symmetric product of m - 1 times u_j and
+    once m J_j dw_j, where
+
+    .. math::
+
+        J_j = \frac{h_j}{s_j} (I - u_j u_j^T) + \frac{v_j c_m'(s_j)}{m} u_j u_j^T.
+
+    So the order m adds, each divided by (m - 1)!, to the gradient by w_j
+    :math:`J_j (\sum_k h_k (u_j^T u_k)^{m-1} u_k - M_m(u_j, \dots, u_j, \cdot))`, and to the
+    block (j, k) of the matrix
+
+    .. math::
+
+        (u_j^T u_k)^{m-1} J_j J_k + (m - 1) (u_j^T u_k)^{m-2} (J_j u_k) (J_k u_j)^T.
+    """
+    d, n_filters = bank.filters.shape
+    lengths = bank.lengths
+    U = bank.filters / lengths
+    cosines = U.T @ U
+    cosines_of_blocks = cosines[:, np.newaxis, :, np.newaxis]
+    along = U.T[:, :, np.newaxis] * U.T[:, np.newaxis]  # u_j u_j', shape (n_filters, d, d)
+    value, gradient = 0.0, np.zeros((n_filters, d))
+    hessian = np.zeros((n_filters, d, n_filters, d))
+    for order, moment in moments.items():
+        share = 1 / math.factorial(order - 1)
+        h = bank.signs * activation.hermite(order, lengths)
+        slopes = bank.signs * hermite_slope(activation, order, lengths)
+        contracted = contract(moment, order, U)
+        square = h @ cosines**order @ h - 2 * np.sum(U * contracted @ h) + np.sum(moment**2)
+        value += share / order * square
+
+        across = h / lengths
+        J = (slopes / order - across)[:, np.newaxis, np.newaxis] * along
+        J += across[:, np.newaxis, np.newaxis] * np.eye(d)  # (n_filters, d, d)
+        errors = (U * h) @ cosines ** (order - 1) - contracted
+        gradient += share * (J @ errors.T[:, :, np.newaxis])[:, :, 0]
+
+        # Blocks (j, a, k, b): entries (a, b) of the matrix for filters j and k.
+        JJ = (J[:, np.newaxis] @ J).transpose(0, 2, 1, 3)
+        hessian += share * cosines_of_blocks ** (order - 1) * JJ
+        if order > 1:
+            JU = J @ U  # J_j u_k, with indices (j, a, k)
+            crossed = JU[:, :, :, np.newaxis] * JU.transpose(2, 0, 1)[:, np.newaxis]
+            hessian += share * (order - 1) * cosines_of_blocks ** (order - 2) * crossed
+    size = n_filters * d
+    return value / 2, gradient.ravel(), hessian.reshape(size, size)

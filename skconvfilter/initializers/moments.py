@@ -6,9 +6,14 @@ and M_4 is (n_pairs, n_pairs). Where the two differ, the entry is multiplied by 
 root of 2, so that products of packed arrays are those of the tensors.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.model.activations import Activation
+from skconvfilter.model.squared_error import Array
 
 _ROOT_2 = np.sqrt(2.0)
 
@@ -16,23 +21,23 @@ _ROOT_2 = np.sqrt(2.0)
 class Bank(NamedTuple):
     """Filters of white patches, and the signs of their outputs."""
 
-    filters: np.ndarray  # (d, n_filters)
-    signs: np.ndarray  # (n_filters,)
+    filters: Array  # (d, n_filters)
+    signs: Array  # (n_filters,)
 
     @property
-    def lengths(self):
+    def lengths(self) -> Array:
         """Norms of the filters."""
         return np.linalg.norm(self.filters, axis=0)
 
-    def values(self, activation, X, mean):
+    def values(self, activation: Activation, X: Array, mean: Array) -> Array:
         """Model values of samples with patches X (d, n_samples, n_patches) + mean (d,)."""
         d, n_samples, n_patches = X.shape
-        responses = self.filters.T @ X.reshape(d, -1)
-        responses += (mean @ self.filters)[:, np.newaxis]
-        values = self.signs @ activation.value(responses)
+        preactivations = self.filters.T @ X.reshape(d, -1)
+        preactivations += (mean @ self.filters)[:, np.newaxis]
+        values = self.signs @ activation.value(preactivations)
         return values.reshape(n_samples, n_patches) @ np.ones(n_patches)
 
-    def moment(self, activation, order, V):
+    def moment(self, activation: Activation, order: int, V: Array) -> Array:
         r"""Moment for independent standard normal patches.
 
         .. math::
@@ -51,13 +56,18 @@ class Bank(NamedTuple):
         return (left * coefficients) @ right.T
 
 
+def empty_bank(rank: int) -> Bank:
+    """A bank without filters."""
+    return Bank(np.empty((rank, 0)), np.empty(0))
+
+
 class Polynomial(NamedTuple):
     """A sum over white patches of ``b . x + x' D x / 2``, less its mean."""
 
-    linear: np.ndarray  # b (d,)
-    quadratic: np.ndarray  # D (d, d)
+    linear: Array  # b (d,)
+    quadratic: Array  # D (d, d)
 
-    def values(self, X):
+    def values(self, X: Array) -> Array:
         """At samples with patches X (d, n_samples, n_patches)."""
         d, n_samples, n_patches = X.shape
         X = X.reshape(d, -1)
@@ -69,13 +79,13 @@ class Polynomial(NamedTuple):
         return values.reshape(n_samples, n_patches) @ np.ones(n_patches)
 
 
-def pair_indices(d):
+def pair_indices(d: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """Rows, columns and factors of the pairs."""
     rows, columns = np.triu_indices(d)
     return rows, columns, np.where(rows == columns, 1.0, _ROOT_2)
 
 
-def packed_squares(U):
+def packed_squares(U: Array) -> Array:
     """``u u'`` of every column of U (d, n), packed, shape (n_pairs, n)."""
     d = len(U)
     squares = np.empty((d * (d + 1) // 2, U.shape[1]))
@@ -88,14 +98,14 @@ def packed_squares(U):
     return squares
 
 
-def pack(matrices):
+def pack(matrices: Array) -> Array:
     """Symmetric matrices (d, d, ...), packed, shape (n_pairs, ...)."""
     rows, columns, factors = pair_indices(len(matrices))
     return (matrices[rows, columns].T * factors).T
 
 
-def unpack(packed):
-    """What :func:`pack` undoes."""
+def unpack(packed: Array) -> Array:
+    """The inverse of :func:`pack`."""
     d = int(np.sqrt(2 * len(packed)))
     rows, columns, factors = pair_indices(d)
     matrices = np.empty((d, d, *packed.shape[1:]))
@@ -103,7 +113,7 @@ def unpack(packed):
     return matrices
 
 
-def contract(moment, order, U):
+def contract(moment: Array, order: int, U: Array) -> Array:
     """``M_m(u, ..., u, .)`` for every column of U (d, n), shape (d, n)."""
     if order == 1:
         return np.repeat(moment[:, np.newaxis], U.shape[1], axis=1)
@@ -115,8 +125,10 @@ def contract(moment, order, U):
     return np.einsum("abj,bj->aj", unpack(moment @ squares), U)
 
 
-def measured_moments(stream, V, order):
-    """Moments of errors about samples of white patches.
+def measured_moments(
+    stream: Iterable[tuple[Array, Array]], V: Array, order: int
+) -> dict[int, Array]:
+    """Moments of errors with the white patches of the samples.
 
     Parameters
     ----------
@@ -135,7 +147,10 @@ def measured_moments(stream, V, order):
         1: shape (d,); 2: shape (k, k); `order`: packed, where one index of a moment of
         order 3 remains as it is, shape (k (k + 1) / 2, d).
     """
-    first, second, highest = 0.0, 0.0, 0.0
+    d, k = V.shape
+    n_pairs = k * (k + 1) // 2
+    first, second = np.zeros(d), np.zeros((k, k))
+    highest = np.zeros((n_pairs, d if order == 3 else n_pairs))
     for X, errors in stream:
         n_patches = X.shape[2]
         weights = np.repeat(errors / n_patches, n_patches)
@@ -155,12 +170,14 @@ def measured_moments(stream, V, order):
     return moments
 
 
-def _weighted_fourth_powers(Y, weights):
+def _weighted_fourth_powers(Y: Array, weights: Array) -> Array:
     """Sum of ``w y y y y`` over the columns of Y, packed.
 
-    By the sign of w, since the product of an array with itself costs half.
+    Positive and negative w are summed separately, since the product of an array with
+    itself costs half.
     """
-    total = 0.0
+    n_pairs = len(Y) * (len(Y) + 1) // 2
+    total = np.zeros((n_pairs, n_pairs))
     for sign in (1, -1):
         chosen = sign * weights > 0
         squares = packed_squares(Y[:, chosen] * np.abs(weights[chosen]) ** 0.25)
@@ -168,7 +185,7 @@ def _weighted_fourth_powers(Y, weights):
     return total
 
 
-def _third_correction(first, V):
+def _third_correction(first: Array, V: Array) -> Array:
     """``x^3 - He_3``: the three products of x and I, packed."""
     rows, columns, factors = pair_indices(V.shape[1])
     inside = V.T @ first
@@ -178,7 +195,7 @@ def _third_correction(first, V):
     return np.outer(pack(np.eye(len(inside))), first) + factors[:, np.newaxis] * crossed
 
 
-def _fourth_correction(second):
+def _fourth_correction(second: Array) -> Array:
     """``x^4 - He_4``: the six products of xx' and I, packed.
 
     The products of I and I have the factor 0, the sum of the errors.

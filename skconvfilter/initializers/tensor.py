@@ -1,33 +1,42 @@
 """The tensor method: a start near the filters, from moments of the targets."""
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from skconvfilter.initializers.decomposition import banks_along, joint_directions, slices
-from skconvfilter.initializers.moment_fit import fit_moments
+from skconvfilter.initializers.decomposition import (
+    banks_along,
+    fit_moments,
+    joint_directions,
+    slices,
+)
 from skconvfilter.initializers.moments import (
     Bank,
     Polynomial,
+    empty_bank,
     measured_moments,
     unpack,
 )
 from skconvfilter.initializers.whitening import WhiteSamples
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
-from skconvfilter.model.squared_error import ROUNDING_UNITS
+from skconvfilter.model.squared_error import ROUNDING_UNITS, Array
 
-# Rounds at most. One is the last that leaves more than this part of what its predecessor
-# left, or less than this share of the variance of the targets.
-_MAX_ROUNDS, _SLOW, _SMALL_SHARE = 4, 0.9, 1e-3
-# Where there are at least twice as many samples, about so many make the first bank.
-_MANY_SAMPLES = 2**14
-# A subspace is first looked for in so many directions, and two more for each filter.
+# A round is the last if it leaves more than this part of what its predecessor left, or less
+# than this share of the variance of the targets.
+_SLOW, _SMALL_SHARE = 0.9, 1e-3
+# A subspace is first searched for in so many directions, and two more for each filter.
 _EXTRA_DIRECTIONS = 8
+
+
+# Returns a fresh iterator over arrays (n_block, n_patches, patch_dim).
+PatchBlocks: TypeAlias = Callable[[], Iterator[FloatArray]]
 
 
 class MomentsVanish(ValueError):
@@ -37,22 +46,22 @@ class MomentsVanish(ValueError):
 class TensorStart(NamedTuple):
     """Filters, the longest on white patches first, and the signs of their outputs."""
 
-    W: np.ndarray  # (patch_dim, n_filters)
-    signs: np.ndarray  # (n_filters,), 1.0 or -1.0
-    doubt: str | None = None  # why it may be no better than a random one
+    W: Array  # (patch_dim, n_filters)
+    signs: Array  # (n_filters,), 1.0 or -1.0
+    warning: str | None = None  # why it may be no better than a random one
 
 
 def tensor_start(
-    patch_blocks,
-    targets,
-    n_filters,
-    activation,
+    patch_blocks: PatchBlocks,
+    targets: Array,
+    n_filters: int,
+    activation: Activation,
     *,
-    sample_weight=None,
-    signed=False,
-    contraction="all",
-    random_state,
-):
+    sample_weight: Array | None = None,
+    signed: bool = False,
+    contraction: Literal["all", "single"] = "all",
+    random_state: int | np.random.SeedSequence | np.random.Generator | None,
+) -> TensorStart:
     r"""Filters near those that made the targets, by the tensor method of [1]_.
 
     The model is
@@ -70,9 +79,10 @@ def tensor_start(
         E[y\, He_m(x)] = \sum_j v_j c_m(\|w_j\|) \bar w_j^{\otimes m},
         \qquad c_m(s) = E[\phi(s z) He_m(z)].
 
-    The lowest order of 2 and more at which c_m does not vanish tells the subspace of the
-    filters, the next one (or the same) what they are in it, and the first their signs:
-    orders 1, 2 and 4 for the ReLU, 1, 2 and 3 for its square, 1 and 3 for odd functions.
+    The lowest order of 2 and more at which c_m does not vanish determines the subspace of
+    the filters, the next one (or the same) the filters within it, and the first their
+    signs: orders 1, 2 and 4 for the ReLU, 1, 2 and 3 for its square, 1 and 3 for odd
+    functions.
 
     Parameters
     ----------
@@ -88,8 +98,8 @@ def tensor_start(
         Whether the signs v are unknown. An odd activation leaves them 1, since there -1
         is the sign of the filter.
     contraction : {"all", "single"}, default="all"
-        "single" is the paper's algorithm: moments are contracted with one random vector
-        and decomposed once. It is there to be compared with.
+        "single" is the paper's algorithm, for comparison: moments are contracted with one
+        random vector and decomposed once.
     random_state : int, SeedSequence, Generator or None
         For random vectors and, in many directions, projections.
 
@@ -101,8 +111,8 @@ def tensor_start(
     ------
     MomentsVanish
         If the data give no start: constant targets, more filters than directions in which
-        patches vary, or moments of 0. Moments no larger than those of noise are doubted:
-        the start is as good as any random one.
+        patches vary, or moments of 0. For moments no larger than those of noise the start
+        has a warning: it is as good as any random one.
 
     Notes
     -----
@@ -117,12 +127,13 @@ def tensor_start(
        kept for a step of its own.
     3. All moments are then fitted by least squares, lengths and directions at once.
 
-    The first round takes patches for normal ones of mean 0; on others it errs. Where they
-    are not too far from it, as with a mean below their spread, later rounds mend that.
-    Where they are, as heavy tails are, a random start may be better.
+    The first round assumes that patches are normal with mean 0. Where they nearly are, as
+    with a mean below their spread, later rounds correct the error. Where they are not, as
+    with heavy tails, a random start may be better.
 
-    Time and memory are linear in the number of samples; beside the data, memory is needed
-    for a few numbers of each. For t filters, moments of order 4 take t^4 / 4 numbers.
+    Time and memory are linear in the number of samples; apart from the data, memory is
+    needed for a few numbers of each. For t filters, moments of order 4 take t^4 / 4
+    numbers.
 
     References
     ----------
@@ -134,17 +145,95 @@ def tensor_start(
     """
     if sample_weight is None:
         sample_weight = np.ones(len(targets))
-    rng = np.random.default_rng(random_state)
-    settings = _Settings(activation, n_filters, signed, contraction == "single", rng)
-    start, stride = None, len(targets) // _MANY_SAMPLES
-    if stride > 1 and not settings.single:
-        thinned = partial(_every, stride, patch_blocks)
-        with suppress(MomentsVanish):
-            start = _run(thinned, targets[::stride], sample_weight[::stride], settings)
-    return _run(patch_blocks, targets, sample_weight, settings, start)
+    method = TensorMethod(
+        activation,
+        n_filters,
+        signed,
+        single=contraction == "single",
+        rng=np.random.default_rng(random_state),
+    )
+    return method.start(patch_blocks, targets, sample_weight)
 
 
-def _every(stride, blocks):
+@dataclass(frozen=True)
+class TensorMethod:
+    """What :func:`tensor_start` was asked for, and what it costs at most.
+
+    Parameters
+    ----------
+    activation, n_filters, signed
+        As of :func:`tensor_start`.
+    single : bool
+        Whether ``contraction="single"``.
+    rng : numpy.random.Generator
+    n_rounds : int, default=4
+        Largest number of banks, each from what the one before leaves unexplained.
+    many_samples : int, default=2**14
+        Where there are at least twice as many, about so many make a first start, which
+        all of them improve.
+    """
+
+    activation: Activation
+    n_filters: int
+    signed: bool
+    single: bool
+    rng: np.random.Generator
+    n_rounds: int = 4
+    many_samples: int = 2**14
+
+    @property
+    def orders(self) -> list[int]:
+        """The lowest orders, of 2 and more, that do not vanish: two, or the only one."""
+        return [m for m in (2, 3, 4) if self.activation.hermite(m, 1.0) != 0][:2]
+
+    def start(self, blocks: PatchBlocks, targets: Array, weights: Array) -> TensorStart:
+        """The start; many samples are first thinned out."""
+        first, stride = None, len(targets) // self.many_samples
+        if stride > 1 and not self.single:
+            thinned = partial(_every, stride, blocks)
+            with suppress(MomentsVanish):
+                first = self.improve(None, thinned, targets[::stride], weights[::stride])
+        return self.improve(first, blocks, targets, weights)
+
+    def improve(
+        self,
+        start: TensorStart | None,
+        blocks: PatchBlocks,
+        targets: Array,
+        weights: Array,
+    ) -> TensorStart:
+        """A start from given samples, or from these and a start that explains part of it.
+
+        Parameters
+        ----------
+        start : TensorStart or None
+        blocks : callable
+        targets, weights : ndarray of shape (n_samples,)
+        """
+        if not weights.any():
+            raise MomentsVanish("The weights of all samples are 0.")
+        samples = WhiteSamples(blocks, targets, weights)
+        rounding = ROUNDING_UNITS * np.finfo(np.float64).eps * np.abs(targets).max()
+        if samples.variance <= rounding**2:
+            raise MomentsVanish("The targets are constant.")
+        if self.n_filters > samples.rank:
+            raise MomentsVanish(
+                f"{self.n_filters} filters cannot be linearly independent: patches of "
+                f"length {samples.patch_dim} vary in {samples.rank} directions."
+            )
+        bank = empty_bank(samples.rank)
+        if start is not None:
+            filters = np.linalg.lstsq(samples.basis, start.W, rcond=None)[0]
+            bank = Bank(filters.astype(np.float64), start.signs)
+        rounds = _Rounds(samples, self)
+        bank = rounds.run(bank)
+        # The order of eigenvectors, in which filters are found, is one of rounding.
+        order = np.argsort(-bank.lengths)
+        W = samples.basis @ bank.filters[:, order]
+        return TensorStart(W, bank.signs[order], rounds.warning)
+
+
+def _every(stride: int, blocks: PatchBlocks) -> Iterator[FloatArray]:
     """The blocks with every so many samples only."""
     n_skipped = 0
     for block in blocks():
@@ -152,98 +241,58 @@ def _every(stride, blocks):
         n_skipped = (n_skipped - len(block)) % stride
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What :func:`tensor_start` was asked for."""
-
-    activation: Activation
-    n_filters: int
-    signed: bool
-    single: bool
-    rng: np.random.Generator
-
-    @property
-    def orders(self):
-        """The lowest orders, of 2 and more, that do not vanish: two, or the only one."""
-        return [m for m in (2, 3, 4) if self.activation.hermite(m, 1.0) != 0][:2]
-
-
-def _run(blocks, targets, weights, settings, start=None):
-    """The start from given samples, or a better one than that given."""
-    if not weights.any():
-        raise MomentsVanish("The weights of all samples are 0.")
-    samples = WhiteSamples(blocks, targets, weights)
-    rounding = ROUNDING_UNITS * np.finfo(np.float64).eps * np.abs(targets).max()
-    if samples.variance <= rounding**2:
-        raise MomentsVanish("The targets are constant.")
-    if settings.n_filters > samples.rank:
-        raise MomentsVanish(
-            f"{settings.n_filters} filters cannot be linearly independent: patches of "
-            f"length {samples.patch_dim} vary in {samples.rank} directions."
-        )
-    bank = _nothing(samples.rank)
-    if start is not None:
-        filters = np.linalg.lstsq(samples.basis, start.W, rcond=None)[0]
-        bank = Bank(filters, start.signs)
-    rounds = _Rounds(samples, settings)
-    bank = rounds.run(bank)
-    # The order of eigenvectors, in which filters are found, is one of rounding.
-    order = np.argsort(-bank.lengths)
-    W = samples.basis @ bank.filters[:, order]
-    return TensorStart(W, bank.signs[order], rounds.doubt)
-
-
-def _nothing(rank):
-    """A bank without filters."""
-    return Bank(np.empty((rank, 0)), np.empty(0))
-
-
-class _Remainder(NamedTuple):
+class Residual(NamedTuple):
     """What a bank leaves unexplained."""
 
-    errors: np.ndarray  # (n_samples,), of mean 0
+    errors: Array  # (n_samples,), of mean 0
     power: float  # their weighted mean square
-    first: np.ndarray  # (d,), their first moment
+    first: Array  # (d,), their first moment
 
 
 class _Rounds:
     """Banks of white patches, each from the moments of what the one before leaves."""
 
-    def __init__(self, samples, settings):
+    def __init__(self, samples: WhiteSamples, method: TensorMethod) -> None:
         self.samples = samples
-        self.settings = settings
-        self.activation = settings.activation
-        self.doubt = None
+        self.method = method
+        self.activation = method.activation
+        self.warning: str | None = None
 
-    def run(self, bank):
+    def run(self, bank: Bank) -> Bank:
         """The best bank: of all rounds, or the given one if it explains anything."""
-        bank, left = self._left_by(bank)
-        if not left.power < self.samples.variance:
-            bank, left = self._left_by(_nothing(self.samples.rank))
-        for _ in range(_MAX_ROUNDS):
-            is_first, power = not bank.filters.size, left.power
+        n_rounds = self.method.n_rounds
+        bank, residual = self._fit(bank)
+        if not residual.power < self.samples.variance:
+            bank = self._next_bank(*self._fit(empty_bank(self.samples.rank)))
+            if self.method.single:
+                return bank
+            bank, residual = self._fit(bank)
+            n_rounds -= 1
+        return self._refine(bank, residual, n_rounds)
+
+    def _refine(self, bank: Bank, residual: Residual, n_rounds: int) -> Bank:
+        """Further rounds, for as long as they lower the residual enough."""
+        for _ in range(n_rounds):
             try:
-                found = self._bank_with(*self._moments(bank, left))
+                found, left = self._fit(self._next_bank(bank, residual))
             except MomentsVanish:
-                if is_first:
-                    raise
-                break
-            if self.settings.single:
-                return found
-            found, left = self._left_by(found)
-            if not (is_first or left.power < power):
-                break
-            bank = found
-            small = _SMALL_SHARE * self.samples.variance
-            if not is_first and (left.power > _SLOW * power or left.power < small):
-                break
+                return bank
+            if not left.power < residual.power:
+                return bank
+            is_slow = left.power > _SLOW * residual.power
+            bank, residual = found, left
+            if is_slow or residual.power < _SMALL_SHARE * self.samples.variance:
+                return bank
         return bank
 
-    def _left_by(self, bank):
+    def _next_bank(self, bank: Bank, residual: Residual) -> Bank:
+        return self._bank_with(*self._moments(bank, residual))
+
+    def _fit(self, bank: Bank) -> tuple[Bank, Residual]:
         """The bank, scaled to fit best where its activation allows, and what it leaves."""
         samples, degree = self.samples, self.activation.homogeneity
         if not bank.filters.size:
-            return bank, _Remainder(samples.targets, samples.variance, samples.first)
+            return bank, Residual(samples.targets, samples.variance, samples.first)
         values = partial(bank.values, self.activation, mean=samples.mean)
         no_frame = np.empty((samples.rank, 0))
         measured, errors = self._measure(samples.targets, values, no_frame, 2)
@@ -256,86 +305,117 @@ class _Rounds:
             bank = bank._replace(filters=scale ** (1 / degree) * bank.filters)
             errors += (1 - scale) * fit
             first = first + (1 - scale) * (samples.first - first)
-        return bank, _Remainder(errors, samples.weights @ errors**2, first)
+        return bank, Residual(errors, float(samples.weights @ errors**2), first)
 
-    def _moments(self, bank, left):
-        """A basis of the filters' subspace, and the moments of the targets in it."""
-        regress, orders = self.samples.regress, self.settings.orders
-        known = partial(bank.moment, self.activation)
-        find = self._subspace_of_squares if orders[0] == 2 else self._subspace_of_cubes
-        V, removed = find(bank, left)
-        measured, _ = self._measure(left.errors, removed.values, V, orders[-1])
-        moments = {1: V.T @ (known(1, V) + removed.linear + regress(measured[1]))}
+    def _moments(self, bank: Bank, residual: Residual) -> tuple[Array, dict[int, Array]]:
+        """A basis of the filters' subspace, and the moments of the targets in it.
+
+        A moment of the targets is the sum of those of the bank and of a polynomial, both
+        known in closed form, and of what is measured on the targets without these two.
+        """
+        regress, orders = self.samples.regress, self.method.orders
+        of_bank = partial(bank.moment, self.activation)
+        by_squares = orders[0] == 2
+        find = self._subspace_of_squares if by_squares else self._subspace_of_cubes
+        V, removed = find(bank, residual)
+        measured, _ = self._measure(residual.errors, removed.values, V, orders[-1])
+        moments = {1: V.T @ (of_bank(1, V) + removed.linear + regress(measured[1]))}
         for order in orders:
-            moments[order] = known(order, V) + measured[order]
+            moments[order] = of_bank(order, V) + measured[order]
         if 2 in orders:
             moments[2] += V.T @ removed.quadratic @ V
         if 3 in orders:
             moments[3] = moments[3] @ V
         return V, moments
 
-    def _subspace_of_squares(self, bank, left):
-        """A basis by the moment of order 2, and what is to be removed for higher orders."""
+    def _subspace_of_squares(
+        self, bank: Bank, residual: Residual
+    ) -> tuple[Array, Polynomial]:
+        """A basis of the filters' subspace by the moment of order 2.
+
+        Also returns the polynomial to remove before higher orders are measured: the linear
+        fit, and the moment of order 2 that the bank does not have.
+        """
         eye = np.eye(self.samples.rank)
-        known = bank.moment(self.activation, 2, eye)
-        removed = Polynomial(self.samples.regress(left.first), 0 * eye)
+        of_bank = bank.moment(self.activation, 2, eye)
+        removed = self._linear_fit(residual)
         for _ in range(self._n_passes(bank)):
-            measured, errors = self._measure(left.errors, removed.values, eye, 2)
-            moment = known + removed.quadratic + measured[2]
-            values, vectors = np.linalg.eigh(moment)
-            # Of noise, half of the sum of squares belongs to positive eigenvalues.
-            sizes = np.abs(values) if self.settings.signed else np.maximum(values, 0)
-            square = (1 if self.settings.signed else 2) * (sizes @ sizes)
-            self._weigh_against_chance(bank, 2, square, len(eye), errors)
-            largest = np.argsort(-sizes)[: self.settings.n_filters]
-            V = vectors[:, largest]
-            linear = removed.linear + self.samples.regress(measured[1])
-            removed = Polynomial(linear, (V * values[largest]) @ V.T - known)
+            measured, errors = self._measure(residual.errors, removed.values, eye, 2)
+            moment = of_bank + removed.quadratic + measured[2]
+            eigenvalues, eigenvectors = np.linalg.eigh(moment)
+            if self.method.signed:
+                sizes = np.abs(eigenvalues)
+                square = sizes @ sizes
+            else:
+                # Of noise, half of the sum of squares belongs to positive eigenvalues.
+                sizes = np.maximum(eigenvalues, 0)
+                square = 2 * (sizes @ sizes)
+            self._compare_with_chance(bank, 2, square, len(eye), errors)
+            largest = np.argsort(-sizes)[: self.method.n_filters]
+            V = eigenvectors[:, largest]
+            removed = Polynomial(
+                removed.linear + self.samples.regress(measured[1]),
+                (V * eigenvalues[largest]) @ V.T - of_bank,
+            )
         return V, removed
 
-    def _subspace_of_cubes(self, bank, left):
-        """The same by the moment of order 3, of which one index is left as it is."""
-        rank, n_filters, rng = self.samples.rank, self.settings.n_filters, self.settings.rng
-        n_kept = min(rank, 2 * n_filters + _EXTRA_DIRECTIONS)
-        removed = Polynomial(self.samples.regress(left.first), np.zeros((rank, rank)))
+    def _subspace_of_cubes(
+        self, bank: Bank, residual: Residual
+    ) -> tuple[Array, Polynomial]:
+        """The same by the moment of order 3, if that of order 2 vanishes.
+
+        Two of its three indices are measured in a frame: the bank's filters or, without a
+        bank, random directions. All rows of the moment together span the subspace.
+        """
+        rank, n_filters, rng = self.samples.rank, self.method.n_filters, self.method.rng
+        removed = self._linear_fit(residual)
         V = bank.filters
         if not V.size:
-            V = rng.standard_normal((rank, n_kept))
+            n_directions = min(rank, 2 * n_filters + _EXTRA_DIRECTIONS)
+            V = rng.standard_normal((rank, n_directions))
             V[:, 0] = removed.linear
         for _ in range(self._n_passes(bank)):
             frame = np.linalg.qr(V)[0]
-            measured, errors = self._measure(left.errors, removed.values, frame, 3)
+            measured, errors = self._measure(residual.errors, removed.values, frame, 3)
             moment = bank.moment(self.activation, 3, frame) + measured[3]
             square = np.sum(moment**2)
-            self._weigh_against_chance(bank, 3, square, frame.shape[1], errors)
-            if self.settings.single:
+            self._compare_with_chance(bank, 3, square, frame.shape[1], errors)
+            if self.method.single:
                 moment = np.tensordot(rng.standard_normal(len(frame.T)), unpack(moment), 1)
             V = np.linalg.svd(moment, full_matrices=False)[2][:n_filters].T
             linear = removed.linear + self.samples.regress(measured[1])
             removed = removed._replace(linear=linear)
         return V, removed
 
-    def _n_passes(self, bank):
-        """Twice where nothing is known of the subspace: the first time is a rough one."""
+    def _linear_fit(self, residual: Residual) -> Polynomial:
+        rank = self.samples.rank
+        return Polynomial(self.samples.regress(residual.first), np.zeros((rank, rank)))
+
+    def _n_passes(self, bank: Bank) -> int:
+        """Two where nothing is known of the subspace: the first is a rough one."""
         return 1 if bank.filters.size else 2
 
-    def _measure(self, targets, explained, frame, order):
+    def _measure(
+        self, targets: Array, explained: Callable[[Array], Array], frame: Array, order: int
+    ) -> tuple[dict[int, Array], Array]:
         """Moments of what is left of targets, and what is left."""
         k = frame.shape[1]
         errors = np.empty_like(targets)
 
-        def stream():
+        def stream() -> Iterator[tuple[Array, Array]]:
             for rows, X in self.samples.chunks(k * (k + 1) // 2 if order > 2 else k):
                 errors[rows] = targets[rows] - explained(X)
                 yield X, self.samples.weights[rows] * errors[rows]
 
         return measured_moments(stream(), frame, order), errors
 
-    def _weigh_against_chance(self, bank, order, square, k, errors):
-        """Doubt a moment of order 2 or 3 no larger than chance and rounding make it.
+    def _compare_with_chance(
+        self, bank: Bank, order: int, square: float, k: int, errors: Array
+    ) -> None:
+        """Warn of a moment of order 2 or 3 no larger than chance and rounding make it.
 
-        It is refused where it is no larger than rounding makes it, or is of a further
-        round.
+        If it is no larger than rounding makes it, or in a further round, MomentsVanish is
+        raised.
 
         If errors and patches have nothing to do with each other, the expected square of a
         moment is that of a mean of errors times ``E |He_m(x)|^2``. Each of the different
@@ -349,30 +429,31 @@ class _Rounds:
         # Twice the standard deviation of a chi-squared number.
         margin = 2 * np.sqrt(2 * math.factorial(order) / size)
         moment = (
-            f"The moment of order {order} of the targets, which {self.activation.name} "
-            "filters are told by, is no larger than chance or rounding makes it."
+            f"The moment of order {order} of the targets, which determines the "
+            f"{self.activation.name} filters, is no larger than chance or rounding makes "
+            "it."
         )
         if square <= size * rounding * (1 + margin):
             raise MomentsVanish(moment)
         if square <= size * (noise + rounding) * (1 + margin):
             if bank.filters.size:
                 raise MomentsVanish(moment)
-            self.doubt = moment
+            self.warning = moment
 
-    def _bank_with(self, V, moments):
+    def _bank_with(self, V: Array, moments: dict[int, Array]) -> Bank:
         """The bank in the subspace whose moments these are."""
         decomposed = moments
-        if self.settings.single:
+        if self.method.single:
             third = moments.get(3)
             if third is None:
-                direction = self.settings.rng.standard_normal(self.settings.n_filters)
+                direction = self.method.rng.standard_normal(self.method.n_filters)
                 third = np.tensordot(direction, unpack(moments[4]), axes=1).T
             decomposed = {3: third}
         U = joint_directions(slices(decomposed))
-        banks = banks_along(self.activation, U, moments, signed=self.settings.signed)
+        banks = banks_along(self.activation, U, moments, signed=self.method.signed)
         if not banks:
             raise MomentsVanish("The moments are those of filters with negative outputs.")
-        if self.settings.single:
+        if self.method.single:
             bank = banks[0]
         else:
             fits = [fit_moments(self.activation, moments, bank) for bank in banks]

@@ -1,6 +1,11 @@
 """Samples in coordinates where their patches are white, read a chunk at a time."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
+
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.squared_error import Array
 
 # Numbers that are made of a chunk's patches at a time: they stay in the second-level cache.
 _CHUNK_ELEMENTS = 2**17
@@ -16,8 +21,8 @@ class WhiteSamples:
     ----------
     blocks : callable
         Returns a fresh iterator over arrays (n_block, n_patches, patch_dim), float32 or
-        float64, that hold the samples in order. Beside them, memory is needed for a chunk
-        of patches only.
+        float64, that hold the samples in order. Apart from them, memory is needed for a
+        chunk of patches only.
     targets : ndarray of shape (n_samples,)
     weights : ndarray of shape (n_samples,)
         Not negative, and not all 0.
@@ -27,25 +32,27 @@ class WhiteSamples:
     weights : ndarray of shape (n_samples,)
         As given, but of sum 1.
     targets : ndarray of shape (n_samples,), float64
-        Less their weighted mean.
+        Minus their weighted mean.
     variance : float
         Weighted mean of their squares.
     precision : float
-        Rounding unit of the patches.
+        Machine precision of the patches.
     n_patches, patch_dim, rank : int
         Patches of a sample, length of a patch and of a white one.
     basis : ndarray of shape (patch_dim, rank)
         The matrix B.
     mean : ndarray of shape (rank,)
-        ``B' mean``, so that a filter ``B u`` responds with ``u . (x + B' mean)``.
+        ``B' mean``, so that a filter ``B u`` has the preactivation ``u . (x + B' mean)``.
     first : ndarray of shape (rank,)
         First moment of the targets, the weighted mean of ``y x`` over all patches.
     """
 
-    def __init__(self, blocks, targets, weights):
+    def __init__(
+        self, blocks: Callable[[], Iterator[FloatArray]], targets: Array, weights: Array
+    ) -> None:
         self.weights = weights / weights.sum()
         self.targets = targets - self.weights @ targets
-        self.variance = self.weights @ self.targets**2
+        self.variance = float(self.weights @ self.targets**2)
         self._blocks = blocks
         start = next(iter(blocks()))
         _, self.n_patches, self.patch_dim = start.shape
@@ -60,13 +67,13 @@ class WhiteSamples:
         self.mean = self.basis.T @ (place + mean)
         self.first = self.basis.T @ products / self.n_patches
         covariance_of_sums = squares_of_sums - np.outer(sums, sums)
-        # Independent white patches have sums of variance n_patches; beside that, sums that
-        # are all but equal vary by rounding only, and explain nothing.
+        # Independent white patches have sums of variance n_patches; compared with that,
+        # sums that are all but equal vary by rounding only, and explain nothing.
         self._root_of_sums = _inverse_root(
             self.basis.T @ covariance_of_sums @ self.basis, self.precision, self.n_patches
         )
 
-    def chunks(self, width):
+    def chunks(self, width: int) -> Iterator[tuple[slice, Array]]:
         """White patches, as many at a time as leave room for `width` numbers of each.
 
         Yields
@@ -80,7 +87,7 @@ class WhiteSamples:
             X = np.subtract((patches @ self.basis).T, offsets, order="C")
             yield rows, X.reshape(self.rank, -1, self.n_patches)
 
-    def regress(self, moment):
+    def regress(self, moment: Array) -> Array:
         """Coefficients b (rank,) of the least-squares fit ``b . (sum of x)``.
 
         Parameters
@@ -91,7 +98,7 @@ class WhiteSamples:
         root = self._root_of_sums
         return root @ (root.T @ (moment * self.n_patches))
 
-    def _scatters(self, place):
+    def _scatters(self, place: Array) -> tuple[Array, Array, Array, Array]:
         """Weighted means of sums over patches about a place.
 
         Of z, of zz', and with the sum s of a sample's z: of ss' and y s.
@@ -110,7 +117,7 @@ class WhiteSamples:
             squares += patches.T @ (patch_weights * patches)
         return sums, squares, squares_of_sums, products
 
-    def _rows(self, width):
+    def _rows(self, width: int) -> Iterator[tuple[slice, Array]]:
         """Samples that come next, and their patches (n_rows n_patches, patch_dim)."""
         n_rows = max(1, _CHUNK_ELEMENTS // (width * self.n_patches))
         start = 0
@@ -122,7 +129,7 @@ class WhiteSamples:
                 start = rows.stop
 
 
-def _inverse_root(covariance, precision, scale=0.0):
+def _inverse_root(covariance: Array, precision: float, scale: float = 0.0) -> Array:
     """The R with ``R R'`` the inverse, in directions that vary by more than rounding.
 
     Rounding is that of the largest variance, or of `scale` if that is larger.

@@ -1,0 +1,164 @@
+"""Random starts: single filters in a ball about the origin, and banks of filters."""
+
+from typing import Literal
+
+import numpy as np
+
+from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.squared_error import ROUNDING_UNITS, Array
+
+# Draws after which a start that activates no sample is taken as it is.
+_MAX_DRAWS = 20
+# Samples that the lengths of a bank's filters are taken from.
+_MAX_ROWS = 1000
+
+
+def ball_starts(
+    objective: FilterObjective,
+    generators: list[np.random.Generator],
+    signs: Array,
+    radius: float | Literal["theory", "auto"] = "auto",
+) -> Array:
+    r"""One start per generator.
+
+    With a number for `radius` the starts are uniform in the ball of that radius, as
+    Theorem 3.4 of [1]_ asks. The theorem's radius is relative to the norm of the teacher,
+    which is unknown; ``"theory"`` replaces it by :func:`estimate_teacher_norm`. With
+    ``"auto"`` a direction is uniform on the sphere, reversed if only its opposite fits the
+    targets with a positive length, and gets the length that fits them best: that needs no
+    norm, and was never worse in recovery.
+
+    A start that activates no sample has zero gradient, so it is reversed and, if that is
+    dead too, drawn again.
+
+    Parameters
+    ----------
+    objective : FilterObjective
+    generators : list of numpy.random.Generator
+        One per start, so that a start depends on its own seed alone.
+    signs : ndarray of shape (R,)
+        Output signs of the starts.
+    radius : float, "theory" or "auto", default="auto"
+
+    Returns
+    -------
+    W : ndarray of shape (patch_dim, R)
+
+    References
+    ----------
+    .. [1] S. S. Du, J. D. Lee, Y. Tian, "When is a Convolutional Filter Easy to Learn?",
+       ICLR 2018, Theorem 3.4 and Corollary 3.1.
+    """
+    directions, scale = _live_directions(objective, generators, signs, radius == "auto")
+    if radius == "auto":
+        # Where no length fits better than another, the start must only be alive.
+        return directions * np.where(scale == 0, 1.0, np.abs(scale))
+    if radius == "theory":
+        norm = estimate_teacher_norm(objective, directions)
+        radius = theory_radius(objective.patch_dim) * norm
+    shrink = [rng.uniform() ** (1 / objective.patch_dim) for rng in generators]
+    return directions * (radius * np.array(shrink))
+
+
+def theory_radius(patch_dim: int) -> float:
+    """Largest radius of Theorem 3.4, relative to the norm of the teacher."""
+    return float(1 / np.sqrt(2 * np.pi * patch_dim))
+
+
+def estimate_teacher_norm(objective: FilterObjective, directions: Array) -> float:
+    """Norm of the teacher, from the power of the targets and of unit directions' values.
+
+    Both powers are about the means where there is an intercept. Gaussian patches give
+    every direction the same power, and the estimate is right up to the noise of a sample;
+    on images it is right within a factor of two or so.
+
+    Parameters
+    ----------
+    objective : FilterObjective
+    directions : ndarray of shape (patch_dim, R)
+        Unit vectors.
+
+    Returns
+    -------
+    norm : float
+        0.0 where no direction's values vary.
+    """
+    signs = np.ones(directions.shape[1])
+    powers, _, target_power, mean_squares = objective.products(directions, signs)
+    power = np.median(powers)
+    rounding = (ROUNDING_UNITS * objective.precision) ** 2 * mean_squares.max()
+    return float(np.sqrt(target_power / power)) if power > rounding else 0.0
+
+
+def _live_directions(
+    objective: FilterObjective,
+    generators: list[np.random.Generator],
+    signs: Array,
+    reverse_to_fit: bool,
+) -> tuple[Array, Array]:
+    """Unit directions (p, R), and the scales (R,) with which they fit the targets best."""
+    directions = np.empty((objective.patch_dim, len(generators)))
+    scale = np.zeros(len(generators))
+    wanted = np.arange(len(generators))
+    for _ in range(_MAX_DRAWS):
+        drawn = _unit_directions([generators[i] for i in wanted], objective.patch_dim)
+        both = np.hstack([drawn, -drawn])
+        fits = objective.best_scale(both, np.tile(signs[wanted], 2))
+        as_drawn, opposite = np.split(fits, 2)
+        reverse = as_drawn == 0
+        if reverse_to_fit:
+            reverse |= (as_drawn < 0) & (opposite > 0)
+        directions[:, wanted] = np.where(reverse, -drawn, drawn)
+        scale[wanted] = np.where(reverse, opposite, as_drawn)
+        wanted = wanted[scale[wanted] == 0]
+        if len(wanted) == 0:
+            break
+    return directions, scale
+
+
+def _unit_directions(generators: list[np.random.Generator], patch_dim: int) -> Array:
+    draws = np.array([rng.standard_normal(patch_dim) for rng in generators]).T
+    return draws / np.linalg.norm(draws, axis=0)
+
+
+def random_banks(
+    objective: BankObjective, generators: list[np.random.Generator], signs: Array
+) -> Array:
+    """One bank per generator, of filters in random directions.
+
+    The filters of a bank have one length, derived from the data: where the activation is
+    homogeneous it gives the values of the bank the spread of the targets, else
+    preactivations the root mean square 1, about which saturating activations bend.
+
+    Parameters
+    ----------
+    objective : BankObjective
+    generators : list of numpy.random.Generator
+        One per bank, so that a start depends on its own seed alone.
+    signs : ndarray of shape (R, n_filters)
+        Output weights of the banks.
+
+    Returns
+    -------
+    W : ndarray of shape (n_parameters, R)
+    """
+    shape = (objective.n_filters, objective.patch_dim)
+    directions = np.array([rng.standard_normal(shape) for rng in generators])
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    W = directions.reshape(len(generators), -1).T
+    if objective.n_samples > _MAX_ROWS:
+        rows = np.linspace(0, objective.n_samples - 1, _MAX_ROWS).astype(int)
+        objective = objective.subset(rows)
+    homogeneity = objective.activation.homogeneity
+    if homogeneity is None:
+        power = objective.mean_square_response(W)
+        return W / np.sqrt(np.where(power > 0, power, 1.0))
+    weights = objective.sample_weight
+    columns = np.column_stack([objective.targets, objective.predict(W, signs)])
+    columns -= np.average(columns, axis=0, weights=weights)
+    wanted, *spread = np.sqrt(np.average(columns**2, axis=0, weights=weights))
+    varies = np.array(spread) > objective.rounding(homogeneity)
+    ratio = np.divide(wanted, spread, out=np.ones(len(spread)), where=varies)
+    # Targets that are constant here may vary elsewhere, and a filter of 0 is dead.
+    return W * np.where(ratio > 0, ratio, 1.0) ** (1 / homogeneity)
