@@ -1,10 +1,12 @@
 """Data with a known filter, the distributions of the paper, and MNIST."""
 
-from skconvfilter.datasets.banks import make_filter_bank_regression
 from skconvfilter.datasets.filters import gabor_filter, random_filter
 from skconvfilter.datasets.mnist import load_mnist
 from skconvfilter.datasets.patches import make_angular_patches, make_close_patches
-from skconvfilter.datasets.regression import make_filter_regression
+from skconvfilter.datasets.regression import (
+    make_filter_bank_regression,
+    make_filter_regression,
+)
 
 __all__ = [
     "gabor_filter",

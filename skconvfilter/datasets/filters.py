@@ -1,14 +1,22 @@
 """Filters to learn: Gabor and random."""
 
+from typing import Literal
+
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.validation import check_number, check_positive, check_shape
 
 
 def gabor_filter(
-    window_shape, *, wavelength="auto", orientation=0.0, phase=0.0, sigma="auto"
-):
+    window_shape: int | tuple[int, ...],
+    *,
+    wavelength: float | Literal["auto"] = "auto",
+    orientation: float = 0.0,
+    phase: float = 0.0,
+    sigma: float | Literal["auto"] = "auto",
+) -> FloatArray:
     r"""Gabor filter: a wave under a Gaussian envelope, of zero sum and unit norm.
 
     With coordinates :math:`x` (along the last axis) and :math:`y` (along the first)
@@ -96,7 +104,11 @@ def gabor_filter(
     return kernel / norm
 
 
-def random_filter(window_shape, *, random_state=None):
+def random_filter(
+    window_shape: int | tuple[int, ...],
+    *,
+    random_state: int | np.random.RandomState | None = None,
+) -> FloatArray:
     """Filter of independent standard normal entries, scaled to unit norm.
 
     Its direction is uniform on the sphere.
@@ -141,7 +153,13 @@ def random_filter(window_shape, *, random_state=None):
     return entries / np.linalg.norm(entries)
 
 
-def _zero_sum_wave(shape, wavelength, orientation, phase, sigma):
+def _zero_sum_wave(
+    shape: tuple[int, ...],
+    wavelength: float,
+    orientation: float,
+    phase: float,
+    sigma: float,
+) -> FloatArray:
     """The Gabor filter before it is scaled; of order 1 unless the wave vanishes."""
     axes = [np.arange(size) - (size - 1) / 2 for size in shape]
     if len(shape) == 1:
@@ -162,7 +180,7 @@ def _zero_sum_wave(shape, wavelength, orientation, phase, sigma):
     return envelope * (wave - np.average(wave, weights=envelope))
 
 
-def _positive_or_auto(name, value, auto):
+def _positive_or_auto(name: str, value: float | str, auto: float) -> float:
     if isinstance(value, str):
         if value != "auto":
             raise ValueError(f'{name} must be "auto" or a number, got {value!r}.')

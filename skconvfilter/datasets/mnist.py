@@ -9,8 +9,12 @@ import zlib
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from skconvfilter.kernels.layout import FloatArray
 
 _DATA_VARIABLE = "SKCONVFILTER_DATA"
 _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -26,7 +30,12 @@ _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def load_mnist(data_home=None, *, subset="test", dtype=np.float64):
+def load_mnist(
+    data_home: str | os.PathLike[str] | None = None,
+    *,
+    subset: Literal["test", "train", "all"] = "test",
+    dtype: DTypeLike = np.float64,
+) -> tuple[FloatArray, NDArray[np.int64]]:
     """Load the MNIST handwritten digits, one flat 28 x 28 image per row.
 
     The images are read from the classic IDX files, plain or gzipped
@@ -82,19 +91,19 @@ def load_mnist(data_home=None, *, subset="test", dtype=np.float64):
         raise TypeError(f"data_home must be a path or None, got {data_home!r}.")
     if not isinstance(subset, str) or subset not in _PARTS:
         raise ValueError(f"subset must be one of {list(_PARTS)}, got {subset!r}.")
-    dtype = _check_dtype(dtype)
+    checked = _check_dtype(dtype)
     folder = os.environ.get(_DATA_VARIABLE) or None if data_home is None else data_home
     files = None if folder is None else _find_files(folder, _PARTS[subset])
     if files is None:
         images, labels = _fetch(data_home, folder, subset)
     else:
         images, labels = _read_files(files)
-    images = images.astype(dtype)
-    images /= 255
-    return images, labels.astype(np.int64)
+    pixels = images.astype(checked)
+    pixels /= 255
+    return pixels, labels.astype(np.int64)
 
 
-def _check_dtype(dtype):
+def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         checked = np.dtype(dtype)
     except TypeError as error:
@@ -104,29 +113,31 @@ def _check_dtype(dtype):
     return checked
 
 
-def _file_names(part):
+def _file_names(part: str) -> tuple[str, str]:
     prefix = _PREFIXES[part]
     return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
 
 
-def _find_files(folder, parts):
+def _find_files(
+    folder: str | os.PathLike[str], parts: tuple[str, ...]
+) -> list[tuple[Path, Path]] | None:
     """Paths of images and labels for each part, or None if one is missing."""
-    folder = Path(folder).expanduser()
+    home = Path(folder).expanduser()
     files = []
     for part in parts:
-        pair = [_find_file(folder, name) for name in _file_names(part)]
-        if None in pair:
+        images, labels = (_find_file(home, name) for name in _file_names(part))
+        if images is None or labels is None:
             return None
-        files.append(pair)
+        files.append((images, labels))
     return files
 
 
-def _find_file(folder, name):
+def _find_file(folder: Path, name: str) -> Path | None:
     candidates = (folder / name, folder / f"{name}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_files(files):
+def _read_files(files: list[tuple[Path, Path]]) -> tuple[NDArray[Any], NDArray[Any]]:
     images, labels = [], []
     for image_path, label_path in files:
         images.append(_read_idx(image_path, n_axes=3))
@@ -145,7 +156,7 @@ def _read_files(files):
     return np.concatenate(flat), np.concatenate(labels)
 
 
-def _read_idx(path, n_axes):
+def _read_idx(path: Path, n_axes: int) -> NDArray[np.uint8]:
     """Array of unsigned bytes in an IDX file.
 
     The file is two zero bytes, the code of the type, the number of axes, the sizes of
@@ -168,12 +179,12 @@ def _read_idx(path, n_axes):
     if len(content) - start != math.prod(shape):
         raise ValueError(
             f"{path} is truncated or has a wrong header: it has {len(content) - start} "
-            f"entries, but its header promises the shape {shape}."
+            f"entries, but its header says the shape {shape}."
         )
     return np.frombuffer(content, dtype=np.uint8)[start:].reshape(shape)
 
 
-def _read_bytes(path):
+def _read_bytes(path: Path) -> bytes:
     content = path.read_bytes()
     # By content, not by name: browsers unpack a download and leave its name.
     if not content.startswith(_GZIP_MAGIC):
@@ -184,7 +195,11 @@ def _read_bytes(path):
         raise ValueError(f"{path} is truncated or not a gzip file: {error}") from error
 
 
-def _fetch(data_home, folder, subset):
+def _fetch(
+    data_home: str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str] | None,
+    subset: str,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Images and labels from OpenML, whose first 60,000 rows are the training set."""
     # It would take a third of the time that the package adds to scikit-learn's import.
     from sklearn.datasets import fetch_openml

@@ -1,24 +1,57 @@
 """The synthetic distributions of section 4: unit patches at random angles."""
 
+from typing import Literal, overload
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import erf, erfinv
 from sklearn.utils import check_random_state
 
 from skconvfilter.datasets.filters import random_filter
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.validation import check_filter, check_integer, check_positive
+from skconvfilter.model.validation import (
+    check_filter,
+    check_integer,
+    check_positive,
+    check_range,
+)
+
+
+@overload
+def make_angular_patches(
+    n_samples: int = 100,
+    patch_dim: int = 10,
+    *,
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: Literal[False] = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray]: ...
+
+
+@overload
+def make_angular_patches(
+    n_samples: int = 100,
+    patch_dim: int = 10,
+    *,
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: Literal[True],
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 
 
 def make_angular_patches(
-    n_samples=100,
-    patch_dim=10,
+    n_samples: int = 100,
+    patch_dim: int = 10,
     *,
-    sigma=1.0,
-    teacher=None,
-    return_teacher=False,
-    random_state=None,
-):
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]:
     r"""One unit patch per sample, at an angle to the teacher that says how hard it is.
 
     A patch is :math:`Z = \cos(a)\, w^* / \|w^*\| + \sin(a)\, u` with :math:`u` uniform
@@ -98,23 +131,51 @@ def make_angular_patches(
     patch_dim = check_integer("patch_dim", patch_dim, minimum=2)
     sigma = check_positive("sigma", sigma, zero=True, infinite=True)
     rng = check_random_state(random_state)
-    teacher = _check_or_draw_teacher(teacher, patch_dim, rng)
-    X = _angular_patches(n_samples, sigma, teacher, rng)
-    y = np.maximum(X @ teacher, 0)
-    return (X, y, teacher) if return_teacher else (X, y)
+    w = _check_or_draw_teacher(teacher, patch_dim, rng)
+    X = _angular_patches(n_samples, sigma, w, rng)
+    y = np.maximum(X @ w, 0)
+    return (X, y, w) if return_teacher else (X, y)
+
+
+@overload
+def make_close_patches(
+    n_samples: int = 100,
+    n_patches: int = 5,
+    patch_dim: int = 10,
+    *,
+    spread: float = 1.0,
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: Literal[False] = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray]: ...
+
+
+@overload
+def make_close_patches(
+    n_samples: int = 100,
+    n_patches: int = 5,
+    patch_dim: int = 10,
+    *,
+    spread: float = 1.0,
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: Literal[True],
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 
 
 def make_close_patches(
-    n_samples=100,
-    n_patches=5,
-    patch_dim=10,
+    n_samples: int = 100,
+    n_patches: int = 5,
+    patch_dim: int = 10,
     *,
-    spread=1.0,
-    sigma=1.0,
-    teacher=None,
-    return_teacher=False,
-    random_state=None,
-):
+    spread: float = 1.0,
+    sigma: float = 1.0,
+    teacher: ArrayLike | None = None,
+    return_teacher: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]:
     r"""Several unit patches per sample, spread about a common centre.
 
     The centre :math:`Z` of a sample is a patch of :func:`make_angular_patches`; each of
@@ -183,24 +244,30 @@ def make_close_patches(
     spread = check_positive("spread", spread, zero=True, infinite=True)
     sigma = check_positive("sigma", sigma, zero=True, infinite=True)
     rng = check_random_state(random_state)
-    teacher = _check_or_draw_teacher(teacher, patch_dim, rng)
-    centres = _angular_patches(n_samples, sigma, teacher, rng)
+    w = _check_or_draw_teacher(teacher, patch_dim, rng)
+    centres = _angular_patches(n_samples, sigma, w, rng)
     angles = _truncated_normal(spread, np.pi, (n_samples, n_patches), rng)
     X = _at_angles(centres[:, np.newaxis], angles, rng)
-    y = model_values(*flatten_windows(X), teacher[:, np.newaxis])[:, 0]
-    return (X, y, teacher) if return_teacher else (X, y)
+    samples, geometry = flatten_windows(X)
+    y = model_values(samples, geometry, w[:, np.newaxis])[:, 0]
+    return (X, y, w) if return_teacher else (X, y)
 
 
-def _check_or_draw_teacher(teacher, patch_dim, rng):
+def _check_or_draw_teacher(
+    teacher: ArrayLike | None, patch_dim: int, rng: np.random.RandomState
+) -> FloatArray:
     if teacher is None:
         return random_filter(patch_dim, random_state=rng)
-    teacher = check_filter("teacher", teacher, (patch_dim,))
-    if not np.any(teacher):
+    w = check_filter("teacher", teacher, (patch_dim,))
+    check_range("teacher", w)
+    if not np.any(w):
         raise ValueError("teacher must not be zero: it has no direction.")
-    return teacher
+    return w
 
 
-def _angular_patches(n_samples, sigma, teacher, rng):
+def _angular_patches(
+    n_samples: int, sigma: float, teacher: FloatArray, rng: np.random.RandomState
+) -> FloatArray:
     """Patches of the mixture of section 4, shape (n_samples, patch_dim)."""
     angles = _truncated_normal(sigma, np.pi / 2, n_samples, rng)
     angles -= np.pi * (rng.uniform(size=n_samples) < 0.5)
@@ -208,7 +275,9 @@ def _angular_patches(n_samples, sigma, teacher, rng):
     return _at_angles(scaled / np.linalg.norm(scaled), angles, rng)
 
 
-def _truncated_normal(std, bound, size, rng):
+def _truncated_normal(
+    std: float, bound: float, size: int | tuple[int, ...], rng: np.random.RandomState
+) -> FloatArray:
     """Draws of N(0, std^2) truncated to [-bound, bound]; an infinite std is uniform."""
     uniform = rng.uniform(-1, 1, size=size)
     if std == 0:
@@ -222,7 +291,9 @@ def _truncated_normal(std, bound, size, rng):
     return np.clip(draws, -bound, bound)
 
 
-def _at_angles(centres, angles, rng):
+def _at_angles(
+    centres: FloatArray, angles: FloatArray, rng: np.random.RandomState
+) -> FloatArray:
     """Unit vectors at the angles (..., ) to unit centres (..., p), else uniform."""
     directions = rng.standard_normal((*angles.shape, centres.shape[-1]))
     along = np.sum(directions * centres, axis=-1, keepdims=True)

@@ -1,19 +1,22 @@
-"""Which theorems of the paper apply to given data, and what they promise."""
+"""Which theorems of the paper apply to given data, and the rates that they guarantee."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skconvfilter.diagnostics.convexity import (
     LEAST_RADIUS,
     OnePointConvexity,
     estimate_convexity,
 )
-from skconvfilter.diagnostics.path import Path, follow
-from skconvfilter.diagnostics.sampling import Subsample, check_confidence
+from skconvfilter.diagnostics.filters import Filters, one_filter
+from skconvfilter.diagnostics.sampling import Estimate, Subsample, check_confidence
+from skconvfilter.diagnostics.search import THOROUGH, SearchBudget
 from skconvfilter.diagnostics.smoothness import Smoothness, estimate_smoothness
-from skconvfilter.diagnostics.sphere import THOROUGH
 from skconvfilter.diagnostics.theorems import (
     Profile,
     Start,
@@ -28,7 +31,51 @@ from skconvfilter.diagnostics.theorems import (
     theorem_3_3,
     theorem_3_4,
 )
-from skconvfilter.model.validation import check_filter, check_positive
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
+from skconvfilter.model.angles import angles_to
+from skconvfilter.model.forward import model_values
+from skconvfilter.model.geometry import HasConvolution
+from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.validation import check_filter, check_positive, check_range
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    r"""The filters that a fit went through, compared with the teacher.
+
+    Attributes
+    ----------
+    distances : ndarray of shape (n_iterations + 1,)
+        ``|w - w*| / |w*|``.
+    angles : ndarray of shape (n_iterations + 1,)
+        To the teacher, in radians; NaN for the filter 0.
+    contractions : ndarray of shape (n_iterations,)
+        Factor of ``|w - w*|**2`` in every iteration; NaN once `precision` was reached.
+    convexities : ndarray of shape (n_iterations + 1,)
+        :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` on the subsample; NaN
+        within `precision` of the teacher, and for the filters of a long path that were not
+        evaluated.
+    iterations : float
+        Iterations until the distance was `precision`; NaN where it never was.
+    """
+
+    distances: FloatArray
+    angles: FloatArray
+    contractions: FloatArray
+    convexities: FloatArray
+    iterations: float
+
+    def __str__(self) -> str:
+        lines = [f"Path: {len(self.contractions)} iterations"]
+        factors = self.contractions[np.isfinite(self.contractions)]
+        if factors.size:
+            lines.append(f"  contraction: {factors.max():.6f} at worst")
+        convexities = self.convexities[np.isfinite(self.convexities)]
+        if convexities.size:
+            lines.append(f"  one-point convexity: {convexities.min():.4g} at least")
+        if math.isfinite(self.iterations):
+            lines.append(f"  iterations to the precision: {self.iterations:,.0f}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +104,12 @@ class Certificate:
     relative_distance: float
     phi_0: float
     precision: float
-    checks: tuple
+    checks: tuple[TheoremCheck, ...]
     smoothness: Smoothness
     convexity: OnePointConvexity
     path: Path | None
 
-    def __str__(self):
+    def __str__(self) -> str:
         angle = f"{math.degrees(self.phi_0):.1f} degrees"
         lines = [
             f"Start: |w_0 - w*| / |w*| = {self.relative_distance:.3f}, phi_0 = {angle}",
@@ -81,64 +128,58 @@ class Certificate:
             lines += ["", str(self.path)]
         return "\n".join(lines)
 
-    def to_dict(self):
-        """Give the same as nested dicts, lists, strings and numbers.
+    def to_dict(self) -> dict[str, Any]:
+        """Give the same as nested dicts of arrays, numbers and strings.
 
         Returns
         -------
-        report : dict
-            The attributes by name.
-        """
-        return _plain(asdict(self))
-
-    @classmethod
-    def from_dict(cls, fields):
-        """The certificate of which ``dataclasses.asdict`` made these fields.
-
-        Parameters
-        ----------
         fields : dict
-            Fields by name, those of the parts in dicts of their own.
-
-        Returns
-        -------
-        certificate : Certificate
-            With the arrays of the fields, not copies.
-
-        Raises
-        ------
-        ValueError
-            For other fields than those of a certificate.
+            The attributes by name, with copies of the arrays. For JSON:
+            ``json.dumps(fields, default=np.ndarray.tolist)``.
         """
-        try:
-            parts = {
-                "checks": tuple(TheoremCheck(**check) for check in fields["checks"]),
-                "smoothness": Smoothness(**fields["smoothness"]),
-                "convexity": OnePointConvexity(**fields["convexity"]),
-                "path": None if fields["path"] is None else Path(**fields["path"]),
-            }
-            return cls(**{**fields, **parts})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the fields of a certificate: {error}") from error
+        return asdict(self)
+
+
+def certificate_from_dict(fields: Mapping[str, Any]) -> Certificate:
+    """The inverse of :meth:`Certificate.to_dict`; arrays are not copied.
+
+    Raises
+    ------
+    ValueError
+        For other fields than those of a certificate.
+    """
+    try:
+        smooth, convex, path = (fields[n] for n in ("smoothness", "convexity", "path"))
+        estimates = {
+            name: Estimate(**smooth[name])
+            for name in ("gamma", "L", "disagreement", "cross")
+        }
+        parts = {
+            "checks": tuple(TheoremCheck(**check) for check in fields["checks"]),
+            "smoothness": Smoothness(**{**smooth, **estimates}),
+            "convexity": OnePointConvexity(
+                **{**convex, "convexity": Estimate(**convex["convexity"])}
+            ),
+            "path": None if path is None else Path(**path),
+        }
+        return Certificate(**{**fields, **parts})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the fields of a certificate: {error}") from error
 
 
 def certificate(
-    X,
-    teacher,
-    initial=None,
+    X: ArrayLike,
+    teacher: Filters,
+    initial: ArrayLike | None = None,
     *,
-    path=None,
-    kernel_size=None,
-    input_shape=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-    precision=1e-6,
-    max_samples=None,
-    confidence=0.95,
-    random_state=None,
-):
-    r"""Check the conditions of the theorems on data, and say what those that hold promise.
+    estimator: HasConvolution | None = None,
+    path: ArrayLike | None = None,
+    precision: float = 1e-6,
+    max_samples: int | None = None,
+    confidence: float = 0.95,
+    random_state: int | np.random.RandomState | None = None,
+) -> Certificate:
+    r"""Check the conditions of the theorems on data, and the rates that they guarantee.
 
     Gradient descent on the population of which the samples are drawn, without noise, from
     a start :math:`w_0`, with :math:`\phi_0 = \arcsin(\|w_0 - w^*\| / \|w^*\|)`. Steps and
@@ -147,29 +188,28 @@ def certificate(
     :math:`\|\nabla l(w)\| \le G \|w - w^*\|`, a step of :math:`g / G^2` multiplies
     :math:`\|w - w^*\|^2` by at most :math:`1 - g^2 / G^2`. Theorem 3.1 of [1]_ has
     :math:`g = \gamma(\phi_0) - 6 L_{cross}`, which is negative for independent Gaussian
-    patches; one-point convexity estimates g and G as they are.
+    patches; one-point convexity estimates g and G directly.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
-        Samples, in any of the forms that the estimators accept.
-    teacher : array-like
-        The filter, in the shape of the window or flat. A fitted filter may stand for it.
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
+    teacher : array-like or fitted estimator
+        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
     initial : array-like, default=None
         The start, in the shape of the window or flat. None: at the distance that
         Theorem 3.4 gives from the ball of radius ``|w*| / sqrt(2 pi patch_dim)``.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches: any estimator of this package, such as
+        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
+        is a fitted estimator; else a flat sample is one patch.
     path : array-like of shape (n_iterations + 1, patch_dim), default=None
-        Filters that a fit went through, its start first, to set beside the promises.
-    kernel_size : int or tuple of int, default=None
-        The convolution window, for flat samples only. None: a flat sample is one patch.
-    input_shape : int or tuple of int, default=None
-        Shape behind a flat sample, channels last. None: a signal.
-    stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        How the window moves, as in ``torch.nn.Conv2d``.
+        Filters that a fit went through, its start first, to compare with the rates that
+        are guaranteed.
     precision : float, default=1e-6
         Relative distance to the teacher to which iterations are counted, at least 1e-12.
     max_samples : int, default=None
-        Random samples that are looked at. None: as for :func:`smoothness`.
+        Random samples that are evaluated. None: as for :func:`smoothness`.
     confidence : float, default=0.95
         Of the bootstrap intervals.
     random_state : int, RandomState instance or None, default=None
@@ -204,33 +244,33 @@ def certificate(
     >>> {check.theorem: check.verdict for check in result.checks}["Theorem 3.1"]
     'refuted'
     """
-    convolution = {
-        "kernel_size": kernel_size,
-        "input_shape": input_shape,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
     precision = check_positive("precision", precision)
     if precision < LEAST_RADIUS:
         raise ValueError(f"precision must be at least {LEAST_RADIUS}, got {precision}.")
     confidence = check_confidence(confidence)
-    subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
-    initial, path = _check_start(initial, path, subsample.geometry.layout)
-    return certify(subsample, initial, path, precision, confidence)
+    subsample = Subsample.draw(X, teacher, estimator, max_samples, random_state)
+    start, filters = _check_start(initial, path, subsample.geometry.layout)
+    return certify(subsample, start, filters, precision, confidence)
 
 
-def certify(subsample, initial, path, precision, confidence, effort=THOROUGH):
-    """The same on checked data."""
+def certify(
+    subsample: Subsample,
+    initial: FloatArray | None,
+    path: FloatArray | None,
+    precision: float,
+    confidence: float,
+    budget: SearchBudget = THOROUGH,
+) -> Certificate:
+    """The same on checked data: flat filters, the path as rows."""
     layout = subsample.geometry.layout
     distance = _relative_distance(initial, subsample.teacher)
     phi_0 = math.asin(distance) if distance < 1 else math.nan
     # That few patches lie in a narrow wedge shows as NaN, and leaves the others.
     smooth, _ = estimate_smoothness(
-        subsample, _angles(phi_0, layout, effort), confidence, effort
+        subsample, _angles(phi_0, layout, budget), confidence, budget
     )
-    radii = max(distance, precision) * np.linspace(0, 1, effort.n_radii + 1)[1:]
-    convex = estimate_convexity(subsample, radii, confidence, effort)
+    radii = max(distance, precision) * np.linspace(0, 1, budget.n_radii + 1)[1:]
+    convex = estimate_convexity(subsample, radii, confidence, budget)
     start = Start(distance, phi_0, precision)
     near = Profile.of(smooth, phi_0)
     phi_star = largest_good_angle(smooth)
@@ -250,27 +290,29 @@ def certify(subsample, initial, path, precision, confidence, effort=THOROUGH):
         ),
         smoothness=smooth,
         convexity=convex,
-        path=None if path is None else follow(path, subsample, precision, effort),
+        path=None if path is None else _compare(path, subsample, precision, budget),
     )
 
 
-def _angles(phi_0, layout, effort):
-    """Angles to look at: up to the start's, and some beyond."""
+def _angles(phi_0: float, layout: PatchLayout, budget: SearchBudget) -> FloatArray:
+    """Angles to evaluate: up to the start's, and some beyond."""
     if layout.patch_dim == 1:
         return np.zeros(1)
     if math.isnan(phi_0):
-        return np.linspace(0, np.pi / 2, effort.n_angles)
-    beyond = np.linspace(phi_0, np.pi / 2, effort.n_beyond + 1)[1:]
-    return np.append(np.linspace(0, phi_0, effort.n_angles), beyond)
+        return np.linspace(0, np.pi / 2, budget.n_angles)
+    beyond = np.linspace(phi_0, np.pi / 2, budget.n_beyond + 1)[1:]
+    return np.append(np.linspace(0, phi_0, budget.n_angles), beyond)
 
 
-def _relative_distance(initial, teacher):
+def _relative_distance(initial: FloatArray | None, teacher: FloatArray) -> float:
     if initial is None:
         return math.sqrt(1 - 1 / (2 * math.pi * len(teacher)))
     return float(np.linalg.norm(initial - teacher) / np.linalg.norm(teacher))
 
 
-def _check_start(initial, path, layout):
+def _check_start(
+    initial: ArrayLike | None, path: ArrayLike | None, layout: PatchLayout
+) -> tuple[FloatArray | None, FloatArray | None]:
     """Start and path as flat filters, None where there is none."""
     if path is not None:
         if initial is not None:
@@ -281,18 +323,45 @@ def _check_start(initial, path, layout):
                 "path must have the shape (n_iterations + 1, patch_dim), with "
                 f"patch_dim={layout.patch_dim}, got {shape}."
             )
-        path = check_filter("path", path, shape)
-        return path[0], path
+        filters = check_filter("path", path, shape)
+        check_range("path", filters)
+        return filters[0], filters
     if initial is not None:
-        initial = check_filter("initial", initial, layout.window_shape).ravel()
-    return initial, None
+        return one_filter("initial", initial, layout.window_shape), None
+    return None, None
 
 
-def _plain(value):
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
+def _compare(
+    filters: FloatArray, subsample: Subsample, precision: float, budget: SearchBudget
+) -> Path:
+    """The filters (n_iterations + 1, patch_dim) of a path, and the teacher."""
+    away = filters - subsample.teacher
+    distances = np.linalg.norm(away, axis=1) / np.linalg.norm(subsample.teacher)
+    # Differences within the precision are rounding errors.
+    apart = np.flatnonzero(distances > precision)
+    contractions = np.full(len(filters) - 1, np.nan)
+    moved = apart[apart < len(contractions)]
+    contractions[moved] = (distances[moved + 1] / distances[moved]) ** 2
+    convexities = np.full(len(filters), np.nan)
+    if apart.size:
+        shown = np.linspace(0, len(apart) - 1, min(len(apart), budget.n_on_path))
+        evaluated = apart[shown.round().astype(int)]
+        convexities[evaluated] = _convexities(
+            filters[evaluated], away[evaluated], subsample
+        )
+    reached = np.flatnonzero(distances <= precision)
+    return Path(
+        distances=distances,
+        angles=angles_to(subsample.teacher, filters),
+        contractions=contractions,
+        convexities=convexities,
+        iterations=float(reached[0]) if reached.size else math.nan,
+    )
+
+
+def _convexities(filters: FloatArray, away: FloatArray, subsample: Subsample) -> FloatArray:
+    samples, geometry, teacher, _ = subsample
+    labels = model_values(samples, geometry, teacher[:, np.newaxis])[:, 0]
+    objective = FilterObjective(samples, geometry, labels, fit_intercept=False)
+    gradient = objective.gradient(filters.T, np.ones(len(filters))).gradient
+    return np.sum(gradient * away, axis=1) / np.sum(away**2, axis=1)

@@ -1,19 +1,55 @@
-"""One-point convexity: whether gradient descent contracts towards the teacher."""
+"""Convexity of the loss towards the true filters: whether gradient descent contracts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, check_random_state
 
-from skconvfilter.diagnostics.sampling import Subsample, check_confidence, hold_out
-from skconvfilter.diagnostics.sphere import THOROUGH, Point, climb, random_directions
+from skconvfilter.diagnostics.filters import (
+    Filters,
+    bank_model,
+    bank_rows,
+    bank_weights,
+    convolution_of,
+)
+from skconvfilter.diagnostics.sampling import (
+    Estimate,
+    Subsample,
+    check_confidence,
+    hold_out,
+    subsample_size,
+)
+from skconvfilter.diagnostics.search import (
+    THOROUGH,
+    Point,
+    SearchBudget,
+    ascend,
+    random_directions,
+)
 from skconvfilter.kernels.dispatch import kernel
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
+from skconvfilter.model.activations import Activation, local_convexity_moments
+from skconvfilter.model.bank import (
+    bank_blocks,
+    bank_jacobian,
+    block_patches,
+    patch_responses,
+    pooling_scale,
+)
 from skconvfilter.model.forward import model_values, pack, row_blocks
+from skconvfilter.model.geometry import HasConvolution, PatchGeometry
 from skconvfilter.model.objective import FilterObjective
-from skconvfilter.model.validation import check_numbers
+from skconvfilter.model.samples import check_any_samples, cut_into_patches
+from skconvfilter.model.validation import check_numbers, check_range
 
 _RADII = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-# Nearer to the teacher, gradients are rounding.
+# Nearer to the teacher, gradients are rounding errors.
 LEAST_RADIUS = 1e-12
+# Entries of patches that local_convexity evaluates by default.
+_MAX_ELEMENTS = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +60,10 @@ class OnePointConvexity:
     ----------
     radii : ndarray of shape (n_radii,)
         ``|w - w*| / |w*|``.
-    convexity : ndarray of shape (n_radii,)
-        Least :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` of a shell. Held
-        out: the filter found on one half of the samples, evaluated on the other, and the
-        mean of both ways; an upper bound of the least value, up to noise.
-    convexity_interval : ndarray of shape (n_radii, 2)
-        Bootstrap interval of it, for the filters found.
-    convexity_searched : ndarray of shape (n_radii,)
-        The same on the half that was searched: too low by noise.
+    convexity : Estimate
+        Least :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` of every shell,
+        with `value`, `interval` and `searched`; `certified` is NaN. The value is an upper
+        bound of the least one, up to noise.
     steepness : ndarray of shape (n_radii,)
         Largest :math:`\|\nabla l(w)\| / \|w - w^*\|` met in the search.
     step : ndarray of shape (n_radii,)
@@ -41,63 +73,55 @@ class OnePointConvexity:
         Factor of :math:`\|w - w^*\|^2` in a gradient step of that size,
         ``1 - (convexity / steepness)**2``; 1 where the convexity is not positive.
     n_samples : int
-        Samples that were looked at.
+        Samples that were evaluated.
     """
 
-    radii: np.ndarray
-    convexity: np.ndarray
-    convexity_interval: np.ndarray
-    convexity_searched: np.ndarray
-    steepness: np.ndarray
-    step: np.ndarray
-    contraction: np.ndarray
+    radii: FloatArray
+    convexity: Estimate
+    steepness: FloatArray
+    step: FloatArray
+    contraction: FloatArray
     n_samples: int
 
 
 def one_point_convexity(
-    X,
-    teacher,
-    radii=_RADII,
+    X: ArrayLike,
+    teacher: Filters,
+    radii: ArrayLike = _RADII,
     *,
-    kernel_size=None,
-    input_shape=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-    max_samples=None,
-    confidence=0.95,
-    random_state=None,
-):
+    estimator: HasConvolution | None = None,
+    max_samples: int | None = None,
+    confidence: float = 0.95,
+    random_state: int | np.random.RandomState | None = None,
+) -> OnePointConvexity:
     r"""Least one-point convexity of the loss on shells about the teacher.
 
     Theorem 3.1 of [1]_ proves that gradient descent contracts by splitting the gradient
     into parts and bounding each; for independent Gaussian patches its condition never
-    holds, though gradient descent converges. What the proof is after is
+    holds, though gradient descent converges. The inequality that the proof needs is
 
     .. math::
 
         \langle \nabla l(w), w - w^* \rangle \ge \mu \|w - w^*\|^2,
 
-    which this estimates as it stands: where mu is positive on every shell up to the start,
-    gradient steps of the size given contract at the rate given. The least value over a
-    shell is searched for in random directions, the best of which are refined.
+    and this function estimates :math:`\mu` directly: where it is positive on every shell up
+    to the start, gradient steps of the size given contract at the rate given. The least
+    value over a shell is searched for in random directions, the best of which are refined.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
-        Samples, in any of the forms that the estimators accept.
-    teacher : array-like
-        The filter, in the shape of the window or flat. A fitted filter may stand for it.
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
+    teacher : array-like or fitted estimator
+        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
     radii : array-like of shape (n_radii,), default=(0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
         ``|w - w*| / |w*|`` of the shells, at least 1e-12.
-    kernel_size : int or tuple of int, default=None
-        The convolution window, for flat samples only. None: a flat sample is one patch.
-    input_shape : int or tuple of int, default=None
-        Shape behind a flat sample, channels last. None: a signal.
-    stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        How the window moves, as in ``torch.nn.Conv2d``.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches: any estimator of this package, such as
+        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
+        is a fitted estimator; else a flat sample is one patch.
     max_samples : int, default=None
-        Random samples that are looked at. None: as for :func:`smoothness`.
+        Random samples that are evaluated. None: as for :func:`smoothness`.
     confidence : float, default=0.95
         Of the bootstrap intervals.
     random_state : int, RandomState instance or None, default=None
@@ -131,44 +155,40 @@ def one_point_convexity(
     >>> from skconvfilter.diagnostics import one_point_convexity
     >>> X = np.random.default_rng(0).standard_normal((10_000, 2, 5))
     >>> result = one_point_convexity(X, np.ones(5), [0.5], random_state=0)
-    >>> result.convexity.round(2).tolist()
+    >>> result.convexity.value.round(2).tolist()
     [0.21]
     """
-    convolution = {
-        "kernel_size": kernel_size,
-        "input_shape": input_shape,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
     confidence = check_confidence(confidence)
-    radii = _check_radii(radii)
-    subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
-    return estimate_convexity(subsample, radii, confidence)
+    checked = _check_radii(radii)
+    subsample = Subsample.draw(X, teacher, estimator, max_samples, random_state)
+    return estimate_convexity(subsample, checked, confidence)
 
 
-def estimate_convexity(subsample, radii, confidence, effort=THOROUGH):
+def estimate_convexity(
+    subsample: Subsample,
+    radii: FloatArray,
+    confidence: float,
+    budget: SearchBudget = THOROUGH,
+) -> OnePointConvexity:
     """The same on checked data."""
-    shells = [_Shells(half, subsample, effort) for half in subsample.halves()]
-    convexity, searched, steepness = np.empty((3, len(radii)))
+    shells = [_Shells(half, subsample, budget) for half in subsample.halves()]
+    value, searched, steepness = np.empty((3, len(radii)))
     interval = np.empty((len(radii), 2))
     for i, radius in enumerate(radii):
         found = [half.least(radius) for half in shells]
-        contributions = [
+        parts = [
             other.contributions(radius, own.v)
             for own, other in zip(found, shells[::-1], strict=True)
         ]
-        convexity[i], interval[i] = hold_out(contributions, confidence, subsample.rng)
+        value[i], interval[i] = hold_out(parts, confidence, subsample.rng)
         searched[i] = np.mean([-own.score for own in found])
         steepness[i] = max(half.steepness for half in shells)
     # Steepness is 0 where no filter of the shell is active on any sample.
     steep = np.where(steepness > 0, steepness, 1.0)
-    ratio = np.maximum(convexity, 0) / steep
+    ratio = np.maximum(value, 0) / steep
     return OnePointConvexity(
         radii=radii,
-        convexity=convexity,
-        convexity_interval=interval,
-        convexity_searched=searched,
+        convexity=Estimate(value, interval, searched, np.full(len(radii), np.nan)),
         steepness=steepness,
         step=ratio / steep,
         contraction=1 - ratio**2,
@@ -176,44 +196,45 @@ def estimate_convexity(subsample, radii, confidence, effort=THOROUGH):
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Away(Point):
     """A filter on a shell, by its direction from the teacher."""
 
-    slope: np.ndarray  # of the score, in all of space
+    slope: FloatArray  # of the score, in all of space
 
 
 class _Shells:
     """Half of the samples, and the search on it."""
 
-    def __init__(self, samples, subsample, effort):
-        self.effort = effort
+    def __init__(
+        self, samples: FloatArray, subsample: Subsample, budget: SearchBudget
+    ) -> None:
+        self.budget = budget
         self.samples, self.teacher = samples, subsample.teacher
         self.geometry = subsample.geometry
         self.norm = np.linalg.norm(self.teacher)
-        self.labels = model_values(samples, self.geometry, self.teacher[:, np.newaxis])[
-            :, 0
-        ]
+        values = model_values(samples, self.geometry, self.teacher[:, np.newaxis])
+        self.labels = values[:, 0]
         self.objective = FilterObjective(
             samples, self.geometry, self.labels, fit_intercept=False
         )
         unit = self.teacher / self.norm
-        self.directions = _directions(unit, effort.n_directions, subsample.rng)
+        self.directions = _directions(unit, budget.n_directions, subsample.rng)
         self.steepness = 0.0
 
-    def least(self, radius):
+    def least(self, radius: float) -> _Away:
         """The direction found with the least convexity."""
 
-        def evaluate(V, _=None):
+        def evaluate(V: FloatArray, origins: Sequence[_Away] = ()) -> list[_Away]:
             return self._evaluate(radius, V)
 
         points = sorted(evaluate(self.directions), key=lambda point: -point.score)
-        points = points[: self.effort.n_starts]
+        points = points[: self.budget.n_starts]
         if len(self.teacher) > 1:
-            points = climb(points, _tangents, evaluate, self.effort.n_steps)
+            points = ascend(points, _tangents, evaluate, self.budget.n_steps)
         return max(points, key=lambda point: point.score)
 
-    def contributions(self, radius, v):
+    def contributions(self, radius: float, v: FloatArray) -> FloatArray:
         """Every sample's part in the convexity in a direction."""
         length = radius * self.norm
         w = self.teacher + length * v
@@ -225,12 +246,13 @@ class _Shells:
             parts.append((w @ A - self.labels[rows]) * (v @ A))
         return np.concatenate(parts) / length
 
-    def _evaluate(self, radius, V):
+    def _evaluate(self, radius: float, V: FloatArray) -> list[_Away]:
         length = radius * self.norm
         W = self.teacher[:, np.newaxis] + length * V
         here = self.objective.gauss_newton(W, np.ones(V.shape[1]))
         gradient = here.gradient / length
-        self.steepness = max(self.steepness, np.linalg.norm(gradient, axis=1).max())
+        steepest = float(np.linalg.norm(gradient, axis=1).max())
+        self.steepness = max(self.steepness, steepest)
         convexity = np.einsum("rp,pr->r", gradient, V)
         # Within a cell of constant activation the loss is quadratic.
         slope = gradient + np.einsum("rpq,qr->rp", here.gauss_newton, V)
@@ -240,7 +262,9 @@ class _Shells:
         ]
 
 
-def _directions(unit, n_directions, rng):
+def _directions(
+    unit: FloatArray, n_directions: int, rng: np.random.Generator
+) -> FloatArray:
     """Random directions, and as many at random angles to the one towards 0.
 
     That is where shells are worst, and random directions have no such neighbours.
@@ -254,14 +278,304 @@ def _directions(unit, n_directions, rng):
     return np.hstack([anywhere, towards])
 
 
-def _tangents(points):
+def _tangents(points: Sequence[_Away]) -> list[FloatArray]:
     return [point.slope - (point.slope @ point.v) * point.v for point in points]
 
 
-def _check_radii(radii):
-    radii = check_numbers("radii", radii)
+def _check_radii(given: ArrayLike) -> FloatArray:
+    radii: FloatArray = check_numbers("radii", given)
     if not ((radii >= LEAST_RADIUS) & np.isfinite(radii)).all():
         raise ValueError(
             f"radii must be numbers of at least {LEAST_RADIUS}, got {radii.tolist()}."
         )
     return radii
+
+
+@dataclass(frozen=True, eq=False)
+class LocalConvexity:
+    """What :func:`local_convexity` says of a bank; ``print`` shows it as a report.
+
+    Attributes
+    ----------
+    hessian_extremes : tuple of two floats
+        Smallest and largest eigenvalue of the Hessian.
+    orders : tuple of two floats
+        What the paper bounds them by, up to constants: `lower` and `upper` of
+        :func:`local_convexity`.
+    singular_values : ndarray of shape (n_filters,), float64
+        Of the filters, the largest first; 0 where the filters are linearly dependent.
+    condition_number : float
+        kappa, the largest over the smallest singular value.
+    lambda_ : float
+        Product of the singular values over the smallest to the power n_filters; infinite
+        where it overflows.
+    rho : float
+        That of Property 3.2 at the smallest singular value; nan if that is 0.
+    activation, pooling : str
+        Those of the bank.
+    n_samples : int
+        Samples that were evaluated.
+    n_patches, patch_dim : int
+        Patches per sample, and their length.
+    """
+
+    hessian_extremes: tuple[float, float]
+    orders: tuple[float, float]
+    singular_values: FloatArray
+    condition_number: float
+    lambda_: float
+    rho: float
+    activation: str
+    pooling: str
+    n_samples: int
+    n_patches: int
+    patch_dim: int
+
+    def __str__(self) -> str:
+        smallest, largest = self.hessian_extremes
+        lower, upper = self.orders
+        sigma = self.singular_values
+        return "\n".join(
+            [
+                f"Bank: {len(sigma)} filters, {self.activation}, {self.pooling} over "
+                f"{self.n_patches} patches of length {self.patch_dim}",
+                f"Filters: singular values from {sigma[-1]:.3g} to {sigma[0]:.3g}, "
+                f"kappa = {self.condition_number:.3g}, lambda = {self.lambda_:.3g}, "
+                f"rho = {self.rho:.3g}",
+                f"Hessian at {self.n_samples} samples: eigenvalues from {smallest:.3g} to "
+                f"{largest:.3g}",
+                f"Orders of the paper, up to constants: from {lower:.3g} to {upper:.3g}",
+            ]
+        )
+
+
+def local_convexity(
+    X: ArrayLike,
+    coef: Filters,
+    *,
+    y: ArrayLike | None = None,
+    output_weights: ArrayLike | None = None,
+    estimator: HasConvolution | None = None,
+    max_samples: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> LocalConvexity:
+    r"""Extreme eigenvalues of the Hessian of the loss at a bank, and the paper's orders.
+
+    The loss and, at a bank that fits the targets, its Hessian are
+
+    .. math::
+
+        \frac{1}{2n} \sum_n (f(W, Z_n) - y_n)^2, \qquad
+        \frac1n \sum_n \nabla f(W, Z_n) \nabla f(W, Z_n)^\top,
+
+    with the derivatives by all entries of all filters, one filter after the other. Where
+    the smallest eigenvalue is positive, gradient descent from nearby converges at a rate
+    set by the ratio of the two. For independent standard normal patches [1]_ proves
+
+    .. math::
+
+        \frac{k\, \rho(\sigma_t)}{\kappa^2 \lambda} \lesssim \text{eigenvalues} \lesssim
+        t\, k^2 \sigma_1^{2 q}, \qquad
+        \kappa = \frac{\sigma_1}{\sigma_t}, \quad
+        \lambda = \frac{\sigma_1 \cdots \sigma_t}{\sigma_t^t},
+
+    up to constants and in a neighbourhood, for the sum over k patches, the singular values
+    :math:`\sigma_1 \ge \dots \ge \sigma_t` of the t filters, and an activation with a
+    derivative that grows like :math:`|z|^q`: q is 1 for the squared ReLU, 0 for the others.
+    With the mean over patches all is divided by :math:`k^2`.
+
+    Parameters
+    ----------
+    X : array-like of shape ``(n_samples, ...)``
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The filters, in the shape of the window or flat. Of a fitted estimator they are
+        `coef_`.
+    y : array-like of shape (n_samples,), default=None
+        Targets less the intercept: adds what the errors and the second derivative of the
+        activation do to the Hessian. None: the values of the bank, without errors.
+    output_weights : array-like of shape (n_filters,), default=None
+        1 or -1 for every filter. None: the `output_weights_` of a fitted estimator, else
+        all 1.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches, as any estimator of this package does,
+        fitted or not, and which `activation` and `pooling` the bank has, as
+        :class:`~skconvfilter.ConvFilterBankRegressor` does. None: `coef`, if it is a fitted
+        estimator; else a flat sample is one patch, and the bank has the ReLU and the sum
+        over patches.
+    max_samples : int, default=None
+        Random samples that are evaluated. None: 20,000, but no more than hold 2**26
+        entries of patches (500 at least).
+    random_state : int, RandomState instance or None, default=None
+        Draws the samples, if there are more than are evaluated.
+
+    Returns
+    -------
+    result : LocalConvexity
+        The eigenvalues, the orders, and the constants behind them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For data, filters and parameters that cannot be used.
+
+    See Also
+    --------
+    one_point_convexity : Likewise for a single filter, farther away.
+
+    Notes
+    -----
+    The intercept is held fixed. At a kink the derivatives are those from below. Fewer
+    samples than the filters have entries leave the smallest eigenvalue 0 to machine
+    precision. This takes time :math:`O(n\, t p (t p + k) + (t p)^3)` and memory
+    :math:`O((t p)^2)` besides the samples, for filters of length p.
+
+    References
+    ----------
+    .. [1] K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
+       Networks with Multiple Kernels", 2017, the theorem on local strong convexity.
+
+    Examples
+    --------
+    >>> from skconvfilter import ConvFilterBankRegressor
+    >>> from skconvfilter.datasets import make_filter_bank_regression
+    >>> from skconvfilter.diagnostics import local_convexity
+    >>> bank = ConvFilterBankRegressor(3, kernel_size=4, stride=4, input_shape=(12,))
+    >>> X, _, teacher = make_filter_bank_regression(
+    ...     5000, bank, return_teacher=True, random_state=0)
+    >>> result = local_convexity(X, teacher, estimator=bank)
+    >>> print(result)
+    Bank: 3 filters, relu, sum over 3 patches of length 4
+    Filters: singular values from 1 to 2, kappa = 2, lambda = 3, rho = 0.0908
+    Hessian at 5000 samples: eigenvalues from ... to ...
+    Orders of the paper, up to constants: from 0.0227 to 27
+    """
+    convolution = convolution_of(estimator, coef)
+    activation, pooling = bank_model(estimator, coef)
+    data: NDArray[Any] = check_any_samples(X)
+    check_range("X", data)
+    _, geometry = cut_into_patches(data[:1], convolution)
+    layout = geometry.layout
+    W = bank_rows("coef", coef, layout.window_shape).T
+    v = bank_weights("output_weights", output_weights, coef, W.shape[1])
+    pooling_scale(pooling, layout.n_patches)  # refuses another pooling
+    targets = _check_targets(y, len(data))
+    rows = _draw_rows(len(data), layout, max_samples, random_state)
+    samples, geometry = cut_into_patches(data, convolution, rows)
+    if targets is not None:
+        targets = targets[rows]
+    return estimate_local_convexity(samples, geometry, targets, W, activation, v, pooling)
+
+
+def estimate_local_convexity(
+    samples: FloatArray,
+    geometry: PatchGeometry,
+    y: FloatArray | None,
+    W: FloatArray,
+    activation: Activation,
+    output_weights: FloatArray,
+    pooling: str,
+    sample_weight: FloatArray | None = None,
+) -> LocalConvexity:
+    """The same on checked data, all of which is evaluated; filters as columns."""
+    if sample_weight is None:
+        sample_weight = np.ones(len(samples))
+    layout = geometry.layout
+    scale = pooling_scale(pooling, layout.n_patches)
+    shares = sample_weight / sample_weight.sum()
+    hessian = _hessian(samples, geometry, y, W, activation, scale * output_weights, shares)
+    eigenvalues = np.linalg.eigvalsh(hessian)
+    sigma = _singular_values(W)
+    kappa, lambda_, rho = _constants(sigma, activation)
+    # The paper's orders, for values multiplied by the scale.
+    growth = (activation.homogeneity or 1) - 1
+    upper = len(sigma) * layout.n_patches**2 * sigma[0] ** (2 * growth)
+    lower = layout.n_patches * rho / (kappa**2 * lambda_) if sigma[-1] > 0 else 0.0
+    return LocalConvexity(
+        hessian_extremes=(float(eigenvalues[0]), float(eigenvalues[-1])),
+        orders=(float(scale**2 * lower), float(scale**2 * upper)),
+        singular_values=sigma,
+        condition_number=kappa,
+        lambda_=lambda_,
+        rho=rho,
+        activation=activation.name,
+        pooling=pooling,
+        n_samples=len(samples),
+        n_patches=layout.n_patches,
+        patch_dim=layout.patch_dim,
+    )
+
+
+def _hessian(
+    samples: FloatArray,
+    geometry: PatchGeometry,
+    y: FloatArray | None,
+    W: FloatArray,
+    activation: Activation,
+    weights: FloatArray,
+    shares: FloatArray,
+) -> FloatArray:
+    """Of the loss, shape (n_filters * patch_dim, n_filters * patch_dim).
+
+    `weights` are those of the filters, `shares` those of the samples, of sum 1.
+    """
+    patch_dim, n_filters = W.shape
+    hessian = np.zeros((n_filters * patch_dim, n_filters * patch_dim))
+    for rows in bank_blocks(len(samples), geometry.layout, n_filters):
+        patches = block_patches(samples[rows], geometry)
+        preactivations = patch_responses(patches, W)
+        jacobian = bank_jacobian(patches, preactivations, activation, weights)
+        jacobian = jacobian.reshape(len(patches), -1)
+        hessian += jacobian.T @ (shares[rows, np.newaxis] * jacobian)
+        if y is not None:
+            values = activation.value(preactivations).sum(axis=1) @ weights
+            bends = activation.second_derivative(preactivations) * weights
+            bends *= (shares[rows] * (values - y[rows]))[:, np.newaxis, np.newaxis]
+            flat = patches.reshape(-1, patch_dim)
+            for j, bend in enumerate(bends.reshape(len(flat), -1).T):
+                own = slice(j * patch_dim, (j + 1) * patch_dim)
+                hessian[own, own] += flat.T @ (bend[:, np.newaxis] * flat)
+    return hessian
+
+
+def _singular_values(W: FloatArray) -> FloatArray:
+    """One for every filter; 0 where they are linearly dependent to machine precision."""
+    sigma = np.zeros(W.shape[1])
+    found = np.linalg.svd(W, compute_uv=False)
+    threshold = max(W.shape) * np.finfo(np.float64).eps * found[0]
+    sigma[: len(found)] = np.where(found > threshold, found, 0)
+    return sigma
+
+
+def _constants(sigma: FloatArray, activation: Activation) -> tuple[float, float, float]:
+    """kappa, lambda and rho of the filters."""
+    if sigma[-1] == 0:
+        return np.inf, np.inf, np.nan
+    moments = local_convexity_moments(activation, sigma[-1])
+    with np.errstate(over="ignore"):
+        product = np.exp(np.log(sigma / sigma[-1]).sum())
+    return float(sigma[0] / sigma[-1]), float(product), float(moments.rho)
+
+
+def _draw_rows(
+    n_samples: int,
+    layout: PatchLayout,
+    max_samples: int | None,
+    random_state: int | np.random.RandomState | None,
+) -> slice | NDArray[np.integer]:
+    """The samples to evaluate: all, or some at random."""
+    size = subsample_size(max_samples, layout, _MAX_ELEMENTS, minimum=1)
+    rng = check_random_state(random_state)
+    if n_samples <= size:
+        return slice(None)
+    return np.sort(rng.choice(n_samples, size=size, replace=False))
+
+
+def _check_targets(y: ArrayLike | None, n_samples: int) -> FloatArray | None:
+    if y is None:
+        return None
+    targets = check_array(y, input_name="y", dtype=np.float64, ensure_2d=False)
+    if targets.shape != (n_samples,):
+        raise ValueError(f"y must have the shape ({n_samples},), got {targets.shape}.")
+    check_range("y", targets)
+    return targets

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import beta, betainc, betaincc, hyp2f1
 
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.validation import check_number, real_array
 
 # Up to here a cap is found from a series, beyond it from its share of a ball: the series
@@ -15,7 +17,9 @@ _SMALL_ALPHA = math.sqrt(0.5)
 _ROUNDING = 1e-9
 
 
-def ball_success_probability(patch_dim, alpha):
+def ball_success_probability(
+    patch_dim: ArrayLike, alpha: ArrayLike
+) -> np.float64 | FloatArray:
     r"""Probability that a start drawn from a small ball is a good one, exactly.
 
     The start :math:`w_0` is uniform in the ball of radius :math:`\alpha \|w^*\|` about
@@ -88,7 +92,7 @@ def ball_success_probability(patch_dim, alpha):
     return (own_cap + _target_cap(p, a, alpha))[()]
 
 
-def ball_success_bound(patch_dim, alpha):
+def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | FloatArray:
     r"""The paper's lower bound of the probability that a start from a ball is good.
 
     .. math::
@@ -148,7 +152,7 @@ def ball_success_bound(patch_dim, alpha):
     return (0.5 - alpha * np.sqrt(np.pi * p / 2))[()]
 
 
-def restarts_needed(probability, confidence=0.99):
+def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     r"""Number of independent starts of which one succeeds almost surely.
 
     The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` up to rounding, for the
@@ -209,7 +213,7 @@ def restarts_needed(probability, confidence=0.99):
     return max(1, math.ceil(n * (1 - _ROUNDING))) if math.isfinite(n) else math.inf
 
 
-def _target_cap(p, a, alpha):
+def _target_cap(p: FloatArray, a: FloatArray, alpha: FloatArray) -> FloatArray:
     """Share of the start's ball that lies in the cap cut off the target's ball.
 
     ``((1 - alpha^2) / alpha^2)^(p/2) I_{alpha^2}(a, 1/2) / 2`` with ``a = (p + 1) / 2``.
@@ -226,7 +230,7 @@ def _target_cap(p, a, alpha):
     return np.where(alpha <= _SMALL_ALPHA, small * shrink * series, direct)
 
 
-def _check_ball(patch_dim, alpha):
+def _check_ball(patch_dim: ArrayLike, alpha: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Both as float64 arrays that broadcast."""
     dims = real_array("patch_dim", patch_dim, kinds="iu", what="positive ints")
     if not np.all(dims >= 1):

@@ -1,49 +1,85 @@
-"""How far a learned filter is from the true one, and whether the data can tell."""
+"""How far fitted filters are from the true ones, and whether the data can tell."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
+from skconvfilter.diagnostics.filters import (
+    Filters,
+    bank_model,
+    bank_rows,
+    bank_weights,
+    convolution_of,
+    one_filter,
+)
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.model.activations import Activation
 from skconvfilter.model.angles import angles_to
+from skconvfilter.model.bank import bank_values, check_activation, pooling_scale
 from skconvfilter.model.forward import model_values
+from skconvfilter.model.geometry import Convolution, HasConvolution, PatchGeometry
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.squared_error import ROUNDING_UNITS
-from skconvfilter.model.validation import check_filter, check_integer, check_positive
+from skconvfilter.model.validation import (
+    check_integer,
+    check_positive,
+    check_range,
+    real_array,
+)
 
-# What rounding may make of a quantity, relative to the sizes it is computed from.
+# The rounding error of a quantity, relative to the sizes it is computed from.
 _ROUNDING = ROUNDING_UNITS * float(np.finfo(np.float64).eps)
 
 # Elements of the patches that are materialised at a time.
 _CHUNK_ELEMENTS = 2**17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recovery:
-    """A learned filter beside the true one; what :func:`recovery` returns.
+    """Fitted filters compared with the true ones; what :func:`recovery` returns.
+
+    The arrays have one entry for every filter: one in all for a single filter.
 
     Attributes
     ----------
+    permutation : ndarray of shape (n_filters,), int
+        ``coef[permutation]`` has the fitted filters in the order of the teacher's.
+    angles : ndarray of shape (n_filters,), float64
+        Angle in radians, from 0 to pi, to about 1e-15, between every filter of the teacher
+        and its match; nan if one is zero.
     angle : float
-        Angle between the two in radians, from 0 to pi, to about 1e-15; nan if one is
-        zero.
+        The largest of them.
+    relative_errors : ndarray of shape (n_filters,), float64
+        Norm of the difference over the norm of every filter of the teacher; nan for a zero
+        one.
     relative_error : float
-        Norm of the difference over the norm of the teacher; nan for a zero teacher.
+        Norm of all differences over the norm of all filters of the teacher; nan for a zero
+        teacher.
     relative_error_on_data : float
         The same for the projections on the subspace that the patches span; nan if the
-        patches do not respond to the teacher.
+        teacher is orthogonal to it, and without data.
     relative_loss : float
         Mean squared difference of the two models' values over the squared mean of the
-        teacher's; nan if the teacher's are all zero up to rounding.
-    indistinguishable : bool
-        Whether the two models' values agree on every sample up to rounding.
+        teacher's; nan if the teacher's are all zero to machine precision, and without data.
+    indistinguishable : bool or None
+        Whether the two models' values agree on every sample to machine precision; None
+        without data.
     """
 
+    permutation: NDArray[np.intp]
+    angles: FloatArray
     angle: float
+    relative_errors: FloatArray
     relative_error: float
     relative_error_on_data: float
     relative_loss: float
-    indistinguishable: bool
+    indistinguishable: bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,159 +94,197 @@ class Interpolation:
         Relative loss there, against the values of the second filter.
     """
 
-    alpha: np.ndarray
-    relative_loss: np.ndarray
+    alpha: FloatArray
+    relative_loss: FloatArray
 
 
 def recovery(
-    X,
-    learned,
-    teacher,
+    learned: Filters,
+    teacher: Filters,
+    X: ArrayLike | None = None,
     *,
-    kernel_size=None,
-    input_shape=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-):
-    r"""Compare a learned filter with the true one, on data.
+    estimator: HasConvolution | None = None,
+    output_weights: ArrayLike | None = None,
+    teacher_output_weights: ArrayLike | None = None,
+) -> Recovery:
+    r"""Compare a fitted filter, or a bank of filters, with the true one.
 
-    With :math:`f(w, Z) = \frac{1}{k} \sum_{i=1}^k \mathrm{relu}(w \cdot Z_i)`, the
-    learned filter :math:`w`, the teacher :math:`w^*` and the projection :math:`P` on the
-    span of all patches of all samples, these are
+    The filters of a bank have no order. They are compared in the order :math:`\pi` that the
+    Hungarian algorithm finds, with the least :math:`\sum_j \|w_{\pi(j)} - w^*_j\|^2`. With
+    the filters in this order as the rows of :math:`W`, one row for a single filter, the
+    measures are
 
     .. math::
 
-        \angle(w, w^*), \qquad
-        \frac{\|w - w^*\|}{\|w^*\|}, \qquad
-        \frac{\|P (w - w^*)\|}{\|P w^*\|}, \qquad
-        \frac{\frac{1}{n} \sum_n (f(w, Z_n) - f(w^*, Z_n))^2}
-             {\left( \frac{1}{n} \sum_n f(w^*, Z_n) \right)^2},
+        \angle(w_{\pi(j)}, w^*_j), \qquad
+        \frac{\|w_{\pi(j)} - w^*_j\|}{\|w^*_j\|}, \qquad
+        \frac{\|W - W^*\|_F}{\|W^*\|_F}.
 
-    and whether :math:`f(w, Z_n) = f(w^*, Z_n)` for all :math:`n`. No method can learn the
-    part of a filter that :math:`P` removes. A small loss beside a large error on the data
-    says that the data hardly tell the two filters apart.
+    On data there are also, with the projection :math:`P` on the span of all patches of all
+    samples and the values :math:`f(W, Z)` of the model without its intercept,
+
+    .. math::
+
+        \frac{\|(W - W^*) P\|_F}{\|W^* P\|_F}, \qquad
+        \frac{\frac{1}{n} \sum_n (f(W, Z_n) - f(W^*, Z_n))^2}
+             {\left( \frac{1}{n} \sum_n f(W^*, Z_n) \right)^2},
+
+    and whether :math:`f(W, Z_n) = f(W^*, Z_n)` for all :math:`n`. No method can learn the
+    part of a filter that :math:`P` removes. A small loss together with a large error on the
+    data says that the data hardly tell the two apart.
 
     Parameters
     ----------
-    X : array-like of shape ``(n_samples, ...)``
-        Samples, in any of the forms that the estimators accept: flat samples, patches as
-        given, or a window view.
     learned : array-like or fitted estimator
-        The filter, in the shape of the window or flat. Of an estimator it is ``coef_``;
-        its intercept and its sign are left out.
+        The filter, in the shape of the window or flat, or a bank of them along the first
+        axis. Of a fitted estimator it is `coef_`; an intercept, and the sign of a single
+        filter, are left out. Without `X` an array with more than one axis is a bank.
     teacher : array-like or fitted estimator
-        The true filter, likewise.
-    kernel_size : int or tuple of int, default=None
-        The convolution window, for flat samples only. None: a flat sample is one patch.
-    input_shape : int or tuple of int, default=None
-        Shape behind a flat sample, channels last. None: a signal.
-    stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        How the window moves, as in ``torch.nn.Conv2d``.
+        The true filter or filters, likewise.
+    X : array-like of shape ``(n_samples, ...)``, default=None
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
+        None: no measures on data.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches, as any estimator of this package does,
+        fitted or not, and which `activation` and `pooling` a bank has, as
+        :class:`~skconvfilter.ConvFilterBankRegressor` does. None: the first of `learned`
+        and `teacher` that is a fitted estimator; else a flat sample is one patch, and a
+        bank has the ReLU and the sum over patches.
+    output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
+        Output weights of the filters of a bank, 1 or -1. None: the `output_weights_` of a
+        fitted estimator, else all 1.
 
     Returns
     -------
     result : Recovery
-        With `angle`, `relative_error`, `relative_error_on_data`, `relative_loss`, each
-        nan where it has no meaning, and `indistinguishable`.
+        The measures, each nan where it has no meaning.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong: a filter that is not of the window's shape or not
-        finite, an estimator without ``coef_``, samples that are not finite.
+        If a parameter is wrong: a filter that is not of the window's shape or not finite,
+        banks of different size, samples that are not finite.
 
     See Also
     --------
-    interpolation : The loss between the two filters.
-    bank_recovery : The same for a bank of filters, without data.
+    interpolation : The loss between two filters.
+    population_loss : Expected loss of a bank.
 
     Notes
     -----
-    All is computed in float64, with :math:`\epsilon` its rounding unit 2.2e-16.
+    If all output weights are 1 the sign of a filter matters: an odd activation tells w from
+    -w, too. Else tanh and erf give -w with the weight -v the same values as w with v, and
+    sigmoid the same up to a constant, which an intercept takes: for these three,
+    :math:`v_j w_j` is compared. For the others a filter with the wrong output weight is
+    wrong, however near: it counts as orthogonal to the true one.
 
-    The span of the patches is that of the eigenvectors of their second moment
+    All is computed in float64, with :math:`\epsilon` its rounding unit 2.2e-16. The span of
+    the patches is that of the eigenvectors of their second moment
     :math:`M = \sum_{n,i} Z_{n,i} Z_{n,i}^\top` with eigenvalues above
     :math:`16 p \epsilon \lambda_{\max}(M)`. A direction in which patches are smaller than
     :math:`\sqrt{16 p \epsilon}` times those in the main one, 3e-7 for p = 25, is taken as
-    not seen. The patches do not respond to the teacher if
-    :math:`{w^*}^\top M w^* \le 16 p \epsilon \lambda_{\max}(M) \|w^*\|^2`. This takes
-    time :math:`O(n k p^2 + p^3)` and memory :math:`O(p^2)`: the patches are made some at
-    a time.
+    not seen. The teacher is taken as orthogonal to the patches if
+    :math:`\mathrm{tr}(W^* M {W^*}^\top)` is at most
+    :math:`16 p \epsilon \lambda_{\max}(M) \|W^*\|_F^2`. This takes time
+    :math:`O(n k p^2 + p^3)` and memory :math:`O(p^2)`: the patches are made some at a time.
 
-    Values are equal up to rounding if they differ by at most
-    :math:`16 \epsilon \max(\|w\|_1, \|w^*\|_1)` times the largest entry of the sample,
-    and those of the teacher are zero if they are at most
-    :math:`16 \epsilon \|w^*\|_1` times that entry.
+    Values of a single filter agree to machine precision if they differ by at most
+    :math:`16 \epsilon \max(\|w\|_1, \|w^*\|_1)` times the largest entry of the sample.
+    For a bank such tolerances are added up over the filters, and the patches if these are.
 
     References
     ----------
     Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
     equation (1), and section 4 for the relative loss.
 
+    K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
+    Networks with Multiple Kernels", 2017, recover filters up to their order, and measure it
+    by the Frobenius norm.
+
     Examples
     --------
     >>> from skconvfilter import ConvReLUFilterRegressor
     >>> from skconvfilter.datasets import make_filter_regression
     >>> from skconvfilter.diagnostics import recovery
+    >>> model = ConvReLUFilterRegressor(kernel_size=3, random_state=0)
     >>> X, y, teacher = make_filter_regression(
-    ...     200, kernel_size=3, return_teacher=True, random_state=0)
-    >>> model = ConvReLUFilterRegressor(kernel_size=3, random_state=0).fit(X, y)
-    >>> result = recovery(X, model, teacher, kernel_size=3)
+    ...     200, model, return_teacher=True, random_state=0)
+    >>> result = recovery(model.fit(X, y), teacher, X)
     >>> result.angle < 1e-12, result.relative_error < 1e-12
     (True, True)
 
-    What a filter makes of an entry that is zero in all patches, no data can tell.
+    No data can tell what a filter makes of an entry that is zero in all patches.
 
     >>> X[:, 1] = 0
-    >>> result = recovery(X[:, :3], [1.0, 8.0, 2.0], [1.0, 6.0, 2.0])
+    >>> result = recovery([1.0, 8.0, 2.0], [1.0, 6.0, 2.0], X[:, :3])
     >>> round(result.relative_error, 2), result.relative_error_on_data < 1e-12
     (0.31, True)
     >>> result.indistinguishable
     True
+
+    A bank of two filters, which were found in the other order:
+
+    >>> result = recovery([[0.0, 4.0], [3.0, 0.5]], [[3.0, 0.0], [0.0, 4.0]])
+    >>> result.permutation, result.relative_error
+    (array([1, 0]), 0.1)
     """
-    convolution = {
-        "kernel_size": kernel_size,
-        "input_shape": input_shape,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
-    samples, geometry, filters = _check(
-        X, {"learned": learned, "teacher": teacher}, convolution
-    )
-    w, true = filters.T
-    error, norm = np.linalg.norm(w - true), np.linalg.norm(true)
-    values = model_values(samples, geometry, filters)
-    rounding = _value_rounding(samples, filters)
-    agree = np.abs(values[:, 0] - values[:, 1]) <= rounding.max(axis=1)
+    samples, geometry, window = None, None, None
+    if X is not None:
+        samples, geometry = _cut(X, convolution_of(estimator, learned, teacher))
+        window = geometry.layout.window_shape
+    if _is_bank(learned, teacher, window):
+        activation, pooling = bank_model(estimator, learned, teacher)
+        rows = _check_banks(learned, teacher, window)
+        if len(rows[0]) != len(rows[1]):
+            raise ValueError(
+                f"learned and teacher must have as many filters, got {len(rows[0])} and "
+                f"{len(rows[1])}."
+            )
+        names = ("output_weights", "teacher_output_weights")
+        given = ((output_weights, learned), (teacher_output_weights, teacher))
+        models = [
+            _Model(own, bank_weights(name, *of, len(own)), activation, pooling)
+            for own, name, of in zip(rows, names, given, strict=True)
+        ]
+    else:
+        relu = check_activation("relu")
+        models = [
+            _Model(w[np.newaxis], None, relu, "mean")
+            for w in _check_filters(learned, teacher, window)
+        ]
+    fitted, true = (model.comparable_rows() for model in models)
+    measures = _compare(fitted, true)
+    if samples is None or geometry is None:
+        return Recovery(
+            **measures,
+            relative_error_on_data=np.nan,
+            relative_loss=np.nan,
+            indistinguishable=None,
+        )
+    error = fitted[measures["permutation"]] - true
+    values, labels = (model.values(samples, geometry) for model in models)
+    tolerances = [model.tolerance(samples, geometry) for model in models]
     loss = np.nan
-    if np.any(values[:, 1] > rounding[:, 1]):
-        loss = _relative_loss(values[:, :1], values[:, 1])[0]
-    moment = _second_moment(samples, geometry)
+    if np.any(np.abs(labels) > tolerances[1]) and labels.mean() != 0:
+        (loss,) = _relative_loss(values[:, np.newaxis], labels)
     return Recovery(
-        angle=float(angles_to(true, w)),
-        relative_error=float(error / norm) if norm else np.nan,
-        relative_error_on_data=_error_on_data(moment, w - true, true),
+        **measures,
+        relative_error_on_data=_error_on_data(samples, geometry, error, true),
         relative_loss=float(loss),
-        indistinguishable=bool(agree.all()),
+        indistinguishable=bool((np.abs(values - labels) <= np.maximum(*tolerances)).all()),
     )
 
 
 def interpolation(
-    X,
-    first,
-    second,
+    X: ArrayLike,
+    first: Filters,
+    second: Filters,
     *,
-    n_points=51,
-    margin=0.0,
-    kernel_size=None,
-    input_shape=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-):
-    r"""Relative loss on the line through two filters, such as a learned and the true one.
+    n_points: int = 51,
+    margin: float = 0.0,
+    estimator: HasConvolution | None = None,
+) -> Interpolation:
+    r"""Relative loss on the line through two filters, such as a fitted and the true one.
 
     .. math::
 
@@ -226,22 +300,19 @@ def interpolation(
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
-        Samples, in any of the forms that the estimators accept: flat samples, patches as
-        given, or a window view.
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     first, second : array-like or fitted estimator
-        The filters, in the shape of the window or flat. Of an estimator it is ``coef_``;
-        its intercept and its sign are left out.
+        The filters, in the shape of the window or flat. Of a fitted estimator it is
+        `coef_`; its intercept and its sign are left out.
     n_points : int, default=51
         Number of points, at least 2 and at least ``2 + 2 * margin``. They are evenly
         spaced, but the two that are nearest to the filters are moved onto them.
     margin : float, default=0.0
         How far the line goes on beyond both filters, m, in units of their distance.
-    kernel_size : int or tuple of int, default=None
-        The convolution window, for flat samples only. None: a flat sample is one patch.
-    input_shape : int or tuple of int, default=None
-        Shape behind a flat sample, channels last. None: a signal.
-    stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        How the window moves, as in ``torch.nn.Conv2d``.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches: any estimator of this package, such as
+        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the first of the
+        two filters that is a fitted estimator; else a flat sample is one patch.
 
     Returns
     -------
@@ -251,8 +322,8 @@ def interpolation(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong; if the values of `second` are all zero up to rounding,
-        as for :func:`recovery`: the relative loss has no meaning then.
+        If a parameter is wrong; if the values of `second` are all zero to machine
+        precision: the relative loss has no meaning then.
 
     See Also
     --------
@@ -272,11 +343,13 @@ def interpolation(
 
     Examples
     --------
+    >>> from skconvfilter import ConvPatchExtractor
     >>> from skconvfilter.datasets import make_filter_regression
     >>> from skconvfilter.diagnostics import interpolation
+    >>> window = ConvPatchExtractor(kernel_size=3)
     >>> X, _, teacher = make_filter_regression(
-    ...     200, kernel_size=3, return_teacher=True, random_state=0)
-    >>> result = interpolation(X, -teacher, teacher, n_points=5, kernel_size=3)
+    ...     200, window, return_teacher=True, random_state=0)
+    >>> result = interpolation(X, -teacher, teacher, n_points=5, estimator=window)
     >>> result.alpha
     array([0.  , 0.25, 0.5 , 0.75, 1.  ])
     >>> result.relative_loss.round(2)
@@ -289,19 +362,16 @@ def interpolation(
             f"n_points must be at least 2 + 2 * margin, got n_points={n_points} and "
             f"margin={margin}: the points would be further apart than the filters."
         )
-    convolution = {
-        "kernel_size": kernel_size,
-        "input_shape": input_shape,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
-    samples, geometry, filters = _check(X, {"first": first, "second": second}, convolution)
+    samples, geometry = _cut(X, convolution_of(estimator, first, second))
+    window = geometry.layout.window_shape
+    start = one_filter("second", second, window)
+    filters = np.stack([one_filter("first", first, window), start], axis=1)
     alpha = _grid(n_points, margin)
     line = filters @ np.stack([alpha, 1 - alpha])
-    values = model_values(samples, geometry, np.column_stack([line, filters[:, 1]]))
+    values = model_values(samples, geometry, np.column_stack([line, start]))
     labels = values[:, -1]
-    if not np.any(labels > _value_rounding(samples, filters)[:, 1]):
+    model = _Model(start[np.newaxis], None, check_activation("relu"), "mean")
+    if not np.any(labels > model.tolerance(samples, geometry)):
         raise ValueError(
             "second must respond to X: its values are zero on every sample, so no loss "
             "is relative to them."
@@ -309,20 +379,233 @@ def interpolation(
     return Interpolation(alpha, _relative_loss(values[:, :-1], labels))
 
 
-def _check(X, filters, convolution):
-    """Flat samples, their geometry, and the filters as columns of one scale."""
-    samples, geometry = cut_into_patches(check_any_samples(X), convolution)
-    window = geometry.layout.window_shape
-    columns = [
-        check_filter(name, getattr(value, "coef_", value), window).ravel()
-        for name, value in filters.items()
-    ]
-    W = np.stack(columns, axis=1)
-    # No result depends on the common scale; without it no square over- or underflows.
-    return samples, geometry, W / (np.abs(W).max() or 1.0)
+def population_loss(
+    coef: Filters,
+    teacher: Filters,
+    n_patches: int,
+    *,
+    estimator: HasConvolution | None = None,
+    output_weights: ArrayLike | None = None,
+    teacher_output_weights: ArrayLike | None = None,
+) -> float:
+    r"""Expected loss of a bank against a teacher, for independent standard normal patches.
+
+    .. math::
+
+        \frac12 E (f(W, Z) - f(W^*, Z))^2, \qquad
+        f(W, Z) = s \sum_{j=1}^t v_j \sum_{i=1}^k \phi(w_j \cdot Z_i),
+
+    in closed form, from the moments :math:`K(u, v) = E \phi(u \cdot z) \phi(v \cdot z)`
+    of pairs of filters and :math:`\mu(u) = E \phi(u \cdot z)`:
+
+    .. math::
+
+        E f(W, Z) f(W^*, Z) = s^2 \sum_{j,l} v_j v^*_l
+            \left[ k K(w_j, w^*_l) + k (k - 1) \mu(w_j) \mu(w^*_l) \right].
+
+    Parameters
+    ----------
+    coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
+        The filters, in the shape of the window or flat. Of a fitted estimator they are
+        `coef_`.
+    teacher : array-like or fitted estimator
+        The true filters, likewise; there may be more or fewer of them.
+    n_patches : int
+        Patches per sample, k.
+    estimator : estimator, default=None
+        Says which `activation` and `pooling` the bank has, as
+        :class:`~skconvfilter.ConvFilterBankRegressor` does, fitted or not. Only "relu",
+        "leaky_relu", "squared_relu" and "erf" have a closed form. None: the first of `coef`
+        and `teacher` that is a fitted estimator; else the ReLU and the sum over patches
+        (s = 1; 1 / k for the mean).
+    output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
+        Output weights of the filters and of the teacher's, 1 or -1. None: the
+        `output_weights_` of a fitted estimator, else all 1.
+
+    Returns
+    -------
+    loss : float
+        At least 0. Rounding adds about 1e-16 times the mean square of the values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is wrong; if the activation has no closed form.
+
+    See Also
+    --------
+    recovery : How far the filters are apart.
+
+    Notes
+    -----
+    With the angle :math:`\theta` between u and v,
+
+    .. math::
+
+        K_{relu} &= \|u\| \|v\| (\sin\theta + (\pi - \theta) \cos\theta) / (2 \pi),
+            & \mu_{relu} &= \|u\| / \sqrt{2 \pi}, \\
+        K_{relu^2} &= \|u\|^2 \|v\|^2 (3 \sin\theta \cos\theta
+            + (\pi - \theta) (1 + 2 \cos^2\theta)) / (2 \pi),
+            & \mu_{relu^2} &= \|u\|^2 / 2, \\
+        K_{erf} &= \tfrac2\pi \arcsin \frac{2 u \cdot v}
+            {\sqrt{(1 + 2 \|u\|^2) (1 + 2 \|v\|^2)}},
+            & \mu_{erf} &= 0.
+
+    The leaky ReLU of slope a is :math:`a x + (1 - a) \mathrm{relu}(x)`, so that
+    :math:`K = a\, u \cdot v + (1 - a)^2 K_{relu}`.
+
+    References
+    ----------
+    K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
+    Networks with Multiple Kernels", 2017, for the loss.
+
+    Y. Cho, L. K. Saul, "Kernel Methods for Deep Learning", NIPS 2009, for the moments of
+    the ReLU and its square; C. K. I. Williams, "Computing with Infinite Networks",
+    NIPS 1996, for those of erf.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skconvfilter import ConvFilterBankRegressor
+    >>> from skconvfilter.diagnostics import population_loss
+    >>> teacher = np.eye(2, 3)
+    >>> population_loss(2 * teacher, teacher, n_patches=1)  # (1 + 1 / pi) / 2
+    0.659...
+    >>> bank = ConvFilterBankRegressor(2, activation="erf")
+    >>> population_loss(teacher[::-1], teacher, n_patches=4, estimator=bank)
+    0.0
+    """
+    filters, true = _check_banks(coef, teacher, None, name="coef")
+    n_patches = check_integer("n_patches", n_patches, minimum=1)
+    activation, pooling = bank_model(estimator, coef, teacher)
+    if activation.name not in _PAIR_MOMENTS:
+        raise ValueError(
+            f'activation="{activation.name}" has no closed form of the population loss; '
+            f"those with one are {list(_PAIR_MOMENTS)}."
+        )
+    scale = pooling_scale(pooling, n_patches)
+    own = bank_weights("output_weights", output_weights, coef, len(filters))
+    others = bank_weights(
+        "teacher_output_weights", teacher_output_weights, teacher, len(true)
+    )
+    # The difference of two banks is one bank.
+    weights = np.concatenate([own, -others])
+    K, means = _PAIR_MOMENTS[activation.name](activation, np.vstack([filters, true]))
+    same_patch, two_patches = weights @ K @ weights, (weights @ means) ** 2
+    power = n_patches * same_patch + n_patches * (n_patches - 1) * two_patches
+    return max(0.0, float(scale**2 * power / 2))
 
 
-def _grid(n_points, margin):
+class _Model(NamedTuple):
+    """One filter, or a bank of filters, with what it makes of preactivations."""
+
+    rows: FloatArray  # (n_filters, patch_dim)
+    weights: FloatArray | None  # output weights of a bank, None for one filter
+    activation: Activation
+    pooling: str
+
+    def comparable_rows(self) -> FloatArray:
+        """Rows that are equal where the filters are, output weights taken into account."""
+        v = self.weights
+        if v is None:
+            return self.rows
+        # Odd about its mean: all even coefficients vanish.
+        if self.activation.hermite(2, 1.0) == 0:
+            return v[:, np.newaxis] * self.rows
+        # Filters of either weight in columns of their own, orthogonal to the others.
+        return np.hstack([(v == sign)[:, np.newaxis] * self.rows for sign in (1, -1)])
+
+    def values(self, samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
+        """The model's values without intercept, (n_samples,)."""
+        W = self.rows.T
+        if self.weights is None:
+            return model_values(samples, geometry, W)[:, 0]
+        return bank_values(
+            samples,
+            geometry,
+            W,
+            self.activation,
+            output_weights=self.weights,
+            pooling=self.pooling,
+        )
+
+    def tolerance(self, samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
+        """The rounding error that the values may have, (n_samples,)."""
+        largest = np.maximum(samples.max(axis=1), -samples.min(axis=1))
+        sizes = np.outer(largest, np.abs(self.rows).sum(axis=1))
+        sizes = np.maximum(sizes, np.abs(self.activation.value(sizes)))
+        n_summed = 1 if self.pooling == "mean" else geometry.layout.n_patches
+        return _ROUNDING * n_summed * sizes.sum(axis=1)
+
+
+def _cut(X: ArrayLike, convolution: Convolution) -> tuple[FloatArray, PatchGeometry]:
+    """Flat samples and their geometry, checked."""
+    data = check_any_samples(X)
+    check_range("X", data)
+    return cut_into_patches(data, convolution)
+
+
+def _is_bank(learned: Filters, teacher: Filters, window: tuple[int, ...] | None) -> bool:
+    """Whether there are banks: a fitted estimator says so, else the shape of `learned`."""
+    for given in (learned, teacher):
+        if hasattr(given, "coef_"):
+            return np.ndim(given.coef_) > 1
+    shape = real_array("learned", learned).shape
+    return len(shape) > 1 and shape != window
+
+
+def _check_filters(
+    learned: Filters, teacher: Filters, window: tuple[int, ...] | None
+) -> list[FloatArray]:
+    """Both filters, flat and of one length."""
+    checked: list[FloatArray] = []
+    for name, given in (("learned", learned), ("teacher", teacher)):
+        w = real_array(name, getattr(given, "coef_", given))
+        if window is None:
+            # Without samples the shape of the window plays no part.
+            w = w.ravel()
+            length = checked[0].shape if checked else w.shape
+            checked.append(one_filter(name, w, length))
+        else:
+            checked.append(one_filter(name, w, window))
+    return checked
+
+
+def _check_banks(
+    learned: Filters,
+    teacher: Filters,
+    window: tuple[int, ...] | None,
+    name: str = "learned",
+) -> tuple[FloatArray, FloatArray]:
+    """The filters of both as rows of one length."""
+    rows, true = bank_rows(name, learned, window), bank_rows("teacher", teacher, window)
+    if rows.shape[1] != true.shape[1]:
+        raise ValueError(
+            f"{name} and teacher must have filters of one length, got {rows.shape[1]} and "
+            f"{true.shape[1]} entries."
+        )
+    return rows, true
+
+
+def _compare(fitted: FloatArray, true: FloatArray) -> dict[str, Any]:
+    """The measures that need no data, by name."""
+    permutation = linear_sum_assignment(cdist(true, fitted, "sqeuclidean"))[1]
+    matched = fitted[permutation]
+    errors, norms = (np.linalg.norm(rows, axis=1) for rows in (matched - true, true))
+    relative_errors = np.full(len(norms), np.nan)
+    np.divide(errors, norms, out=relative_errors, where=norms > 0)
+    total = np.linalg.norm(norms)
+    angles = np.array([angles_to(w, v) for w, v in zip(true, matched, strict=True)])
+    return {
+        "permutation": permutation,
+        "angles": angles,
+        "angle": float(angles.max()),
+        "relative_errors": relative_errors,
+        "relative_error": float(np.linalg.norm(errors) / total) if total else np.nan,
+    }
+
+
+def _grid(n_points: int, margin: float) -> FloatArray:
     """Points from -margin to 1 + margin, 0 and 1 among them."""
     alpha = np.linspace(-margin, 1 + margin, n_points)
     nearest = [np.abs(alpha - end).argmin() for end in (0, 1)]
@@ -330,43 +613,38 @@ def _grid(n_points, margin):
     return alpha
 
 
-def _relative_loss(values, labels):
-    """Relative loss of every column of `values`, infinite beside next to nothing."""
-    errors = values - labels[:, np.newaxis]
-    with np.errstate(over="ignore"):
-        errors /= labels.mean()
-        return np.einsum("nr,nr->r", errors, errors) / len(errors)
+def _relative_loss(values: FloatArray, labels: FloatArray) -> FloatArray:
+    """Relative loss of every column of `values`."""
+    errors = (values - labels[:, np.newaxis]) / labels.mean()
+    return np.einsum("nr,nr->r", errors, errors) / len(errors)
 
 
-def _value_rounding(samples, filters):
-    """What rounding may make of the models' values, shape (n_samples, n_filters)."""
-    largest = np.maximum(samples.max(axis=1), -samples.min(axis=1))
-    return _ROUNDING * np.outer(largest, np.abs(filters).sum(axis=0))
-
-
-def _error_on_data(moment, error, teacher):
-    """Relative error in the directions that the patches with this second moment have."""
+def _error_on_data(
+    samples: FloatArray, geometry: PatchGeometry, error: FloatArray, true: FloatArray
+) -> float:
+    """Relative error in the directions that the patches have."""
+    moment = _second_moment(samples, geometry)
+    # Rows of a bank may hold several vectors of this length.
+    error, true = (rows.reshape(-1, len(moment)) for rows in (error, true))
     strengths, directions = np.linalg.eigh(moment)
     threshold = _ROUNDING * len(moment) * strengths[-1]
-    if teacher @ moment @ teacher <= threshold * (teacher @ teacher):
+    if np.sum((true @ moment) * true) <= threshold * np.sum(true**2):
         return np.nan
     seen = directions[:, strengths > threshold]
-    return float(np.linalg.norm(error @ seen) / np.linalg.norm(teacher @ seen))
+    return float(np.linalg.norm(error @ seen) / np.linalg.norm(true @ seen))
 
 
-def _second_moment(samples, geometry):
-    """Sum of ``Z Z'`` over all patches, relative to their largest entry squared."""
+def _second_moment(samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
+    """Sum of ``Z Z'`` over all patches."""
     patch_dim = geometry.layout.patch_dim
-    scale = max(samples.max(), -samples.min()) or 1.0
     moment = np.zeros((patch_dim, patch_dim))
     for patches in _patch_chunks(samples, geometry):
-        patches /= scale
         moment += patches.T @ patches
     return moment
 
 
-def _patch_chunks(samples, geometry):
-    """Yield all patches, some at a time, as rows of an array that may be written to."""
+def _patch_chunks(samples: FloatArray, geometry: PatchGeometry) -> Iterator[FloatArray]:
+    """Yield all patches, some at a time, as rows of an array."""
     layout = geometry.layout
     row_elements = layout.n_patches * layout.patch_dim
     n_rows = max(1, _CHUNK_ELEMENTS // row_elements)
@@ -377,4 +655,50 @@ def _patch_chunks(samples, geometry):
         windows = patch_windows(block, layout)
         for step in range(0, layout.grid_shape[0], n_steps):
             chunk = windows[:, step : step + n_steps]
-            yield np.array(chunk, order="C").reshape(-1, layout.patch_dim)
+            yield np.ascontiguousarray(chunk).reshape(-1, layout.patch_dim)
+
+
+def _norms_and_angles(U: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Norms of the rows and angles of all pairs, 0 with a zero row."""
+    angles = np.stack([angles_to(u, U) for u in U])
+    return np.linalg.norm(U, axis=1), np.nan_to_num(angles)
+
+
+def _relu_moments(activation: Activation, U: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """E phi(u . z) phi(v . z) and E phi(u . z) for all pairs of rows, of a leaky ReLU."""
+    slope = -float(activation.value(np.array(-1.0)))
+    norms, angles = _norms_and_angles(U)
+    cosines = np.cos(angles)
+    relu = (np.sin(angles) + (np.pi - angles) * cosines) / (2 * np.pi)
+    K = np.outer(norms, norms) * (slope * cosines + (1 - slope) ** 2 * relu)
+    return K, (1 - slope) * norms / np.sqrt(2 * np.pi)
+
+
+def _squared_relu_moments(
+    activation: Activation, U: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    norms, angles = _norms_and_angles(U)
+    powers, cosines = norms**2, np.cos(angles)
+    shape = 3 * np.sin(angles) * cosines + (np.pi - angles) * (1 + 2 * cosines**2)
+    return np.outer(powers, powers) * shape / (2 * np.pi), powers / 2
+
+
+def _erf_moments(activation: Activation, U: FloatArray) -> tuple[FloatArray, FloatArray]:
+    norms, angles = _norms_and_angles(U)
+    powers, products = norms**2, np.outer(norms, norms)
+    # As an arc tangent, which keeps its precision for long filters of one direction.
+    sine = 2 * products * np.cos(angles)
+    cosine = np.sqrt(
+        1 + 2 * np.add.outer(powers, powers) + (2 * products * np.sin(angles)) ** 2
+    )
+    return 2 / np.pi * np.arctan2(sine, cosine), np.zeros(len(U))
+
+
+_PAIR_MOMENTS: dict[
+    str, Callable[[Activation, FloatArray], tuple[FloatArray, FloatArray]]
+] = {
+    "relu": _relu_moments,
+    "leaky_relu": _relu_moments,
+    "squared_relu": _squared_relu_moments,
+    "erf": _erf_moments,
+}

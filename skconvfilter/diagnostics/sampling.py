@@ -1,32 +1,72 @@
 """What the estimates of the theory's quantities share: subsamples, halves, intervals."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.diagnostics.filters import Filters, convolution_of, one_filter
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
+from skconvfilter.model.geometry import HasConvolution, PatchGeometry
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
-from skconvfilter.model.validation import check_filter, check_integer, check_number
+from skconvfilter.model.validation import check_integer, check_number, check_range
 
-# Samples that are looked at by default, and entries of their patches.
-_MAX_SAMPLES, _MAX_ELEMENTS, _MIN_SAMPLES = 20_000, 2**23, 500
+# Samples that are evaluated by default: at most, and at least.
+_MAX_SAMPLES, _MIN_SAMPLES = 20_000, 500
+_MAX_ELEMENTS = 2**23
 # Of many samples the bootstrap draws groups: their means have the same spread about the
 # mean of all, and there are fewer to draw.
 _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
-_SMALLEST, _LARGEST = 1e-60, 1e60
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """An extreme over many filters, searched on halves of the samples in turn.
+
+    All arrays have one entry per angle, or per radius.
+
+    Attributes
+    ----------
+    value : ndarray of shape (n,)
+        Held out: the most extreme filter (and vectors) found on one half of the samples,
+        evaluated on the other half, and the mean of both ways. It is unbiased for these
+        filters and so, up to noise, not as extreme as the true value. NaN where there are
+        too few patches to tell.
+    interval : ndarray of shape (n, 2)
+        Bootstrap interval of it for the filters found. What other filters would change
+        it does not cover.
+    searched : ndarray of shape (n,)
+        The value on the half that was searched: too extreme by noise.
+    certified : ndarray of shape (n,)
+        A bound from the other side that needs no search, for these samples. NaN where
+        there is none.
+    """
+
+    value: FloatArray
+    interval: FloatArray
+    searched: FloatArray
+    certified: FloatArray
 
 
 class Subsample(NamedTuple):
-    """Random samples in random order, and the teacher they are seen from."""
+    """Random samples in random order, and the teacher they are compared with."""
 
-    samples: np.ndarray  # (n_samples, n_features), float64
+    samples: FloatArray  # (n_samples, n_features), float64
     geometry: PatchGeometry
-    teacher: np.ndarray  # (patch_dim,)
+    teacher: FloatArray  # (patch_dim,)
     rng: np.random.Generator
 
     @classmethod
-    def draw(cls, X, teacher, convolution, max_samples, random_state):
+    def draw(
+        cls,
+        X: ArrayLike,
+        teacher: Filters,
+        estimator: HasConvolution | None,
+        max_samples: int | None,
+        random_state: int | np.random.RandomState | None,
+    ) -> "Subsample":
         """Check what a user passed, and draw.
 
         Raises
@@ -34,35 +74,42 @@ class Subsample(NamedTuple):
         TypeError, ValueError
             Naming the parameter that is wrong.
         """
-        X = check_any_samples(X)
-        check_range("X", X)
-        if len(X) < 2:
+        convolution = convolution_of(estimator, teacher)
+        data: NDArray[Any] = check_any_samples(X)
+        check_range("X", data)
+        if len(data) < 2:
             raise ValueError(
                 "X has one sample (n_samples=1): estimates need two halves to hold one out."
             )
-        _, geometry = cut_into_patches(X[:1], convolution)
-        layout = geometry.layout
-        teacher = check_filter("teacher", teacher, layout.window_shape).ravel()
-        if not teacher.any():
+        _, geometry = cut_into_patches(data[:1], convolution)
+        w = one_filter("teacher", teacher, geometry.layout.window_shape)
+        if not w.any():
             raise ValueError("teacher is zero: no filter makes an angle with it.")
-        check_range("teacher", teacher)
-        if max_samples is None:
-            n_entries = layout.n_patches * layout.patch_dim
-            max_samples = min(_MAX_SAMPLES, max(_MIN_SAMPLES, _MAX_ELEMENTS // n_entries))
-        else:
-            max_samples = check_integer("max_samples", max_samples, minimum=2)
+        size = subsample_size(max_samples, geometry.layout, _MAX_ELEMENTS, minimum=2)
         seeds = check_random_state(random_state).randint(2**31, size=4)
         rng = np.random.default_rng(seeds)
-        rows = rng.permutation(len(X))[:max_samples]
-        samples, geometry = cut_into_patches(X, convolution, rows)
-        return cls(samples, geometry, teacher, rng)
+        rows = rng.permutation(len(data))[:size]
+        samples, geometry = cut_into_patches(data, convolution, rows)
+        return cls(samples, geometry, w, rng)
 
-    def halves(self):
+    def halves(self) -> list[FloatArray]:
         """The samples in two parts."""
         return np.array_split(self.samples, 2)
 
 
-def hold_out(contributions, confidence, rng):
+def subsample_size(
+    max_samples: int | None, layout: PatchLayout, max_elements: int, minimum: int
+) -> int:
+    """The samples to evaluate: as many as a user allows, or a bounded number of entries."""
+    if max_samples is not None:
+        return check_integer("max_samples", max_samples, minimum=minimum)
+    n_entries = layout.n_patches * layout.patch_dim
+    return min(_MAX_SAMPLES, max(_MIN_SAMPLES, max_elements // n_entries))
+
+
+def hold_out(
+    contributions: list[FloatArray], confidence: float, rng: np.random.Generator
+) -> tuple[float, FloatArray]:
     """Mean of what two halves say, each of what was found on the other, and its interval.
 
     Parameters
@@ -87,20 +134,10 @@ def hold_out(contributions, confidence, rng):
         means += groups[draws].mean(axis=1) / len(contributions)
     tail = (1 - confidence) / 2
     mean = np.mean([values.mean() for values in contributions])
-    return mean, np.quantile(means, [tail, 1 - tail])
+    return float(mean), np.quantile(means, [tail, 1 - tail])
 
 
-def check_range(name, array):
-    """Raise ValueError for sizes of which products of four leave the range of numbers."""
-    largest = max(float(array.max()), -float(array.min()))
-    if largest != 0 and not _SMALLEST < largest < _LARGEST:
-        raise ValueError(
-            f"The largest entry of {name} is {largest:.0e} in size, expected from "
-            f"{_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale {name}."
-        )
-
-
-def check_confidence(confidence):
+def check_confidence(confidence: float) -> float:
     """A confidence as a float between 0 and 1."""
     confidence = check_number("confidence", confidence)
     if not 0 < confidence < 1:

@@ -2,19 +2,32 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from skconvfilter.diagnostics.brackets import brackets, no_brackets
-from skconvfilter.diagnostics.sampling import Subsample, check_confidence, hold_out
+from skconvfilter.diagnostics.filters import Filters
+from skconvfilter.diagnostics.sampling import (
+    Estimate,
+    Subsample,
+    check_confidence,
+    hold_out,
+)
 from skconvfilter.diagnostics.search import (
     QUANTITIES,
+    THOROUGH,
     DirectionSearch,
+    Extreme,
     PatchSample,
+    SearchBudget,
     contributions,
 )
-from skconvfilter.diagnostics.sphere import THOROUGH
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.events import TeacherEvents
+from skconvfilter.model.forward import row_blocks
+from skconvfilter.model.geometry import HasConvolution, PatchGeometry
 from skconvfilter.model.validation import check_numbers
 
 _N_ANGLES = 9
@@ -39,57 +52,35 @@ class Smoothness:
       :math:`E \bar Z_{++} \bar Z_{-+}^T` and :math:`E \bar Z_{+-} \bar Z_{-+}^T`,
       maximised.
 
-    Each has three companions. The value itself is *held out*: the most extreme filter and
-    vectors found on one half of the samples, evaluated on the other half, and the mean of
-    both ways. It is unbiased for these filters and vectors, and so, up to noise, an upper
-    bound for gamma and a lower bound for the others. `*_searched` is the value on the half
-    that was searched: too extreme by noise. `*_certified` is a bound from the other side
-    that needs no search, for these samples: a lower one for gamma (one patch per sample
-    only), an upper one for the others; NaN where there is none.
+    Up to noise, `value` and `searched` are upper bounds of gamma and lower bounds of the
+    others; `certified` is a lower bound of gamma, for one patch per sample only, and an
+    upper bound of the others.
 
     Attributes
     ----------
     angles : ndarray of shape (n_angles,)
         In radians.
-    gamma, L, disagreement, cross : ndarray of shape (n_angles,)
-        Held-out values; NaN where too few patches lie between filter and teacher.
-    gamma_interval, L_interval, disagreement_interval, cross_interval : ndarray
-        Of shape (n_angles, 2): bootstrap interval of the held-out values, for the filters
-        and vectors found: what others would change it does not cover. Where patches vary
-        far more in some directions than in others, the true gamma lies below its interval
-        by up to a quarter of the value.
-    gamma_searched, L_searched, disagreement_searched, cross_searched : ndarray
-        Of shape (n_angles,): values on the half that was searched.
-    gamma_certified, L_certified, disagreement_certified, cross_certified : ndarray
-        Of shape (n_angles,): bounds that need no search.
+    gamma, L, disagreement, cross : Estimate
+        At every angle, with `value`, `interval`, `searched` and `certified`. The value is
+        NaN where too few patches lie between filter and teacher. Where patches vary far
+        more in some directions than in others, the true gamma lies below its interval by
+        up to a quarter of the value.
     beta : float
         Largest ``disagreement / angle`` up to pi/2: a lower bound for beta of Assumption
         3.1. NaN where no angle has enough patches.
     L_cross : float
         Largest ``cross / angle``: a lower bound for L_cross of Assumption 3.2.
     n_samples : int
-        Samples that were looked at.
+        Samples that were evaluated.
     n_patches, patch_dim : int
         Patches per sample, and their length.
     """
 
-    angles: np.ndarray
-    gamma: np.ndarray
-    gamma_interval: np.ndarray
-    gamma_searched: np.ndarray
-    gamma_certified: np.ndarray
-    L: np.ndarray
-    L_interval: np.ndarray
-    L_searched: np.ndarray
-    L_certified: np.ndarray
-    disagreement: np.ndarray
-    disagreement_interval: np.ndarray
-    disagreement_searched: np.ndarray
-    disagreement_certified: np.ndarray
-    cross: np.ndarray
-    cross_interval: np.ndarray
-    cross_searched: np.ndarray
-    cross_certified: np.ndarray
+    angles: FloatArray
+    gamma: Estimate
+    L: Estimate
+    disagreement: Estimate
+    cross: Estimate
     beta: float
     L_cross: float
     n_samples: int
@@ -98,43 +89,37 @@ class Smoothness:
 
 
 def smoothness(
-    X,
-    teacher,
-    angles=None,
+    X: ArrayLike,
+    teacher: Filters,
+    angles: ArrayLike | None = None,
     *,
-    kernel_size=None,
-    input_shape=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-    max_samples=None,
-    confidence=0.95,
-    random_state=None,
-):
+    estimator: HasConvolution | None = None,
+    max_samples: int | None = None,
+    confidence: float = 0.95,
+    random_state: int | np.random.RandomState | None = None,
+) -> Smoothness:
     """Estimate gamma, L, beta and L_cross of some data for a teacher.
 
-    A filter is easy to learn where gamma is large beside L, beta and L_cross: Theorems 2.2
-    and 3.1 of [1]_. The extremes over all filters at an angle are searched for: the best of
-    64 random directions, and of the principal axes of the patches, are refined by steps
-    along the gradient of the quantity with smoothed indicators; each angle also starts from
-    the filters found at the next smaller and the next larger one.
+    A filter is easy to learn where gamma is large compared with L, beta and L_cross:
+    Theorems 2.2 and 3.1 of [1]_. The extremes over all filters at an angle are searched
+    for: the best of 64 random directions, and of the principal axes of the patches, are
+    refined by steps along the gradient of the quantity with smoothed indicators; each angle
+    also starts from the filters found at the next smaller and the next larger one.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
-        Samples, in any of the forms that the estimators accept.
-    teacher : array-like
-        The filter, in the shape of the window or flat. A fitted filter may stand for it.
+        Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
+    teacher : array-like or fitted estimator
+        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
     angles : array-like of shape (n_angles,), default=None
         Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
-    kernel_size : int or tuple of int, default=None
-        The convolution window, for flat samples only. None: a flat sample is one patch.
-    input_shape : int or tuple of int, default=None
-        Shape behind a flat sample, channels last. None: a signal.
-    stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        How the window moves, as in ``torch.nn.Conv2d``.
+    estimator : estimator, default=None
+        Says how flat samples are cut into patches: any estimator of this package, such as
+        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
+        is a fitted estimator; else a flat sample is one patch.
     max_samples : int, default=None
-        Random samples that are looked at. None: 20,000, but no more than hold 2**23
+        Random samples that are evaluated. None: 20,000, but no more than hold 2**23
         entries of patches (500 at least).
     confidence : float, default=0.95
         Of the bootstrap intervals.
@@ -159,7 +144,7 @@ def smoothness(
 
     See Also
     --------
-    certificate : What the theorems make of the estimates.
+    certificate : Whether the conditions of the theorems hold, by these estimates.
     skconvfilter.plotting.SmoothnessDisplay : Draw the estimates.
 
     References
@@ -178,20 +163,13 @@ def smoothness(
     >>> angles = np.array([np.pi / 4, np.pi / 2])
     >>> result = smoothness(X, np.ones(5), angles, random_state=0)
     >>> exact = (np.pi - angles - np.sin(angles)) / (4 * np.pi)
-    >>> bool((abs(result.gamma / exact - 1) < 0.1).all())
+    >>> bool((abs(result.gamma.value / exact - 1) < 0.1).all())
     True
     """
-    convolution = {
-        "kernel_size": kernel_size,
-        "input_shape": input_shape,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }
     confidence = check_confidence(confidence)
-    subsample = Subsample.draw(X, teacher, convolution, max_samples, random_state)
-    angles = _check_angles(angles, subsample.geometry.layout.patch_dim)
-    result, scarce = estimate_smoothness(subsample, angles, confidence)
+    subsample = Subsample.draw(X, teacher, estimator, max_samples, random_state)
+    checked = _check_angles(angles, subsample.geometry.layout.patch_dim)
+    result, scarce = estimate_smoothness(subsample, checked, confidence)
     if scarce:
         warnings.warn(
             f"At the angles {np.round(scarce, 4).tolist()} fewer than "
@@ -203,7 +181,12 @@ def smoothness(
     return result
 
 
-def estimate_smoothness(subsample, angles, confidence, effort=THOROUGH):
+def estimate_smoothness(
+    subsample: Subsample,
+    angles: FloatArray,
+    confidence: float,
+    budget: SearchBudget = THOROUGH,
+) -> tuple[Smoothness, list[float]]:
     """Estimate on checked data.
 
     Returns
@@ -214,21 +197,21 @@ def estimate_smoothness(subsample, angles, confidence, effort=THOROUGH):
     """
     samples, geometry, teacher, rng = subsample
     layout = geometry.layout
-    folds = [_Fold(half, geometry, teacher, rng, effort) for half in subsample.halves()]
-    columns, scarce = _search_all(folds, angles, confidence, rng)
-    if len(samples) * layout.n_patches <= effort.n_certified:
-        bounds = brackets(samples, geometry, teacher, angles)
+    folds = [_Fold(half, geometry, teacher, rng, budget) for half in subsample.halves()]
+    scarce = [angle for angle in angles if not all(f.has_enough(angle) for f in folds)]
+    if len(samples) * layout.n_patches <= budget.n_certified:
+        certified = bounds(samples, geometry, teacher, angles)
     else:
-        bounds = no_brackets(angles)
-    columns |= {f"{name}_certified": bound for name, bound in bounds._asdict().items()}
+        certified = Bounds(*np.full((4, len(angles)), np.nan))
+    estimates = _estimate_all(folds, angles, scarce, certified, confidence, rng)
     result = Smoothness(
         angles=angles,
-        beta=_largest_ratio(columns["disagreement"], angles),
-        L_cross=_largest_ratio(columns["cross"], angles),
+        **estimates,
+        beta=_largest_ratio(estimates["disagreement"].value, angles),
+        L_cross=_largest_ratio(estimates["cross"].value, angles),
         n_samples=len(samples),
         n_patches=layout.n_patches,
         patch_dim=layout.patch_dim,
-        **columns,
     )
     return result, scarce
 
@@ -236,60 +219,89 @@ def estimate_smoothness(subsample, angles, confidence, effort=THOROUGH):
 class _Fold:
     """Half of the samples, and the search on it."""
 
-    def __init__(self, samples, geometry, teacher, rng, effort):
+    def __init__(
+        self,
+        samples: FloatArray,
+        geometry: PatchGeometry,
+        teacher: FloatArray,
+        rng: np.random.Generator,
+        budget: SearchBudget,
+    ) -> None:
         self.events = TeacherEvents(samples, geometry, teacher)
-        n_patches = effort.n_gradient_patches
+        n_patches = budget.n_gradient_patches
         self.patches = PatchSample.draw(samples, geometry, teacher, n_patches, rng)
-        self.search = DirectionSearch(self.events, self.patches, rng, effort)
+        self.search = DirectionSearch(self.events, self.patches, rng, budget)
         self.n_patches = len(samples) * geometry.layout.n_patches
 
-    def has_enough(self, angle):
-        """Whether a filter at the angle disagrees with the teacher on enough patches."""
+    def has_enough(self, angle: float) -> bool:
+        """Whether a filter at the angle disagrees with the teacher on enough patches.
+
+        At 0 none is needed: nothing disagrees there.
+        """
+        if angle == 0:
+            return True
         needed = _PATCHES_PER_ENTRY * self.patches.patches.shape[1]
         share = self.patches.share_of_disagreement(self.search.filters(angle))
         return share / 2 * self.n_patches >= needed
 
 
-def _search_all(folds, angles, confidence, rng):
-    """Held-out values, intervals and values searched, by quantity; and scarce angles."""
-    shape = len(angles)
-    columns = {}
-    for name in QUANTITIES:
-        columns[name] = np.full(shape, np.nan)
-        columns[f"{name}_interval"] = np.full((shape, 2), np.nan)
-        columns[f"{name}_searched"] = np.full(shape, np.nan)
-    scarce = []
+def _estimate_all(
+    folds: list[_Fold],
+    angles: FloatArray,
+    scarce: list[float],
+    certified: "Bounds",
+    confidence: float,
+    rng: np.random.Generator,
+) -> dict[str, Estimate]:
+    """The estimates by quantity."""
+    n_angles = len(angles)
+    estimates = {
+        name: Estimate(
+            value=np.full(n_angles, np.nan),
+            interval=np.full((n_angles, 2), np.nan),
+            searched=np.full(n_angles, np.nan),
+            certified=getattr(certified, name),
+        )
+        for name in QUANTITIES
+    }
     sweeps = [fold.search.sweep(angles) for fold in folds]
     for i, (angle, *found) in enumerate(zip(angles, *sweeps, strict=True)):
-        enough = 0 < angle and all(fold.has_enough(angle) for fold in folds)
-        if not enough and angle > 0:
-            scarce.append(angle)
-        for name in QUANTITIES:
-            if name in ("disagreement", "cross") and not enough and angle > 0:
+        for name, estimate in estimates.items():
+            if angle in scarce and name in ("disagreement", "cross"):
                 continue
-            if name not in found[0]:
-                columns[name][i] = columns[f"{name}_searched"][i] = 0.0
-                columns[f"{name}_interval"][i] = 0.0
-                continue
-            held_out = [
-                contributions(other.events, own[name])
-                for own, other in zip(found, folds[::-1], strict=True)
-            ]
-            mean, interval = hold_out(held_out, confidence, rng)
-            columns[name][i], columns[f"{name}_interval"][i] = mean, interval
-            columns[f"{name}_searched"][i] = np.mean([own[name].value for own in found])
-    return columns, scarce
+            held_out = _held_out(name, found, folds, confidence, rng)
+            estimate.value[i], estimate.interval[i], estimate.searched[i] = held_out
+    return estimates
 
 
-def _largest_ratio(values, angles):
+def _held_out(
+    name: str,
+    found: list[dict[str, Extreme]],
+    folds: list[_Fold],
+    confidence: float,
+    rng: np.random.Generator,
+) -> tuple[float, FloatArray, float]:
+    """Value, interval and value searched, of what either fold has found at an angle."""
+    if name not in found[0]:
+        return 0.0, np.zeros(2), 0.0
+    extremes = [own[name] for own in found]
+    parts = [
+        contributions(other.events, extreme)
+        for extreme, other in zip(extremes, folds[::-1], strict=True)
+    ]
+    value, interval = hold_out(parts, confidence, rng)
+    return value, interval, float(np.mean([extreme.value for extreme in extremes]))
+
+
+def _largest_ratio(values: FloatArray, angles: FloatArray) -> float:
     good = (angles > 0) & (angles <= np.pi / 2 + 1e-12) & np.isfinite(values)
     return float(np.max(values[good] / angles[good])) if good.any() else float("nan")
 
 
-def _check_angles(angles, patch_dim):
-    if angles is None:
-        angles = np.linspace(np.pi / 18, np.pi / 2, _N_ANGLES)
-    angles = check_numbers("angles", angles)
+def _check_angles(given: ArrayLike | None, patch_dim: int) -> FloatArray:
+    if given is None:
+        given = np.linspace(np.pi / 18, np.pi / 2, _N_ANGLES)
+    angles: FloatArray = check_numbers("angles", given)
     if not ((angles >= 0) & (angles <= np.pi)).all():
         raise ValueError(f"angles must lie between 0 and pi, got {angles.tolist()}.")
     if patch_dim == 1 and not np.isin(angles, (0.0, np.pi)).all():
@@ -298,3 +310,105 @@ def _check_angles(angles, patch_dim):
             f"to the teacher, got angles={angles.tolist()}."
         )
     return angles
+
+
+class Bounds(NamedTuple):
+    """One-sided bounds at every angle; NaN where there is none."""
+
+    gamma: FloatArray  # lower bound, for one patch per sample only
+    L: FloatArray  # upper bound
+    disagreement: FloatArray  # upper bound
+    cross: FloatArray  # upper bound
+
+
+def bounds(
+    samples: FloatArray,
+    geometry: PatchGeometry,
+    teacher: FloatArray,
+    angles: FloatArray,
+) -> Bounds:
+    r"""Bounds that need no search, exact for the samples (not for their distribution).
+
+    Whatever filter makes an angle :math:`\phi` with the teacher, a patch on which the two
+    disagree makes an angle within :math:`\phi` of :math:`\pi/2` with the teacher. So sums
+    over all such patches bound the sums over those of any one filter.
+
+    By Jensen's inequality the second moment of a mean over patches is at most the mean of
+    the patches' own, which gives :math:`L` and the disagreement; norms of cross moments are
+    at most means of products of norms, over pairs of different patches. With one patch per
+    sample, a patch within :math:`\pi/2 - \phi` of the teacher is active for every filter
+    at the angle :math:`\phi`, which bounds gamma from below.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_samples, n_features), float64
+    geometry : PatchGeometry
+    teacher : ndarray of shape (patch_dim,)
+    angles : ndarray of shape (n_angles,)
+
+    Returns
+    -------
+    bounds : Bounds
+    """
+    layout = geometry.layout
+    unit = teacher / np.linalg.norm(teacher)
+    total = _RegionSums.zeros(len(angles), layout.patch_dim)
+    for rows in row_blocks(len(samples), layout.n_patches * layout.patch_dim):
+        windows = patch_windows(geometry.pad(samples[rows]), layout)
+        patches = windows.reshape(len(windows), layout.n_patches, layout.patch_dim)
+        block = _RegionSums.of(patches, unit, angles)
+        total = _RegionSums(*(a + b for a, b in zip(total, block, strict=True)))
+    n_patches = len(samples) * layout.n_patches
+    gamma = np.full(len(angles), np.nan)
+    if layout.n_patches == 1:
+        gamma = np.linalg.eigvalsh(total.cone / n_patches)[:, 0]
+    L = np.linalg.eigvalsh(total.active / n_patches)[-1]
+    return Bounds(
+        gamma=gamma,
+        L=np.full(len(angles), L),
+        disagreement=np.linalg.eigvalsh(total.wedge / n_patches)[:, -1],
+        cross=total.cross / (n_patches * layout.n_patches),
+    )
+
+
+class _RegionSums(NamedTuple):
+    """Sums over patches: second moments by region, and products of norms."""
+
+    active: FloatArray  # (p, p), of the patches that are active for the teacher
+    cone: FloatArray  # (n_angles, p, p), of those that are for all filters at the angle
+    wedge: FloatArray  # (n_angles, p, p), of those that only other filters may be active on
+    cross: FloatArray  # (n_angles,), over pairs of patches
+
+    @classmethod
+    def zeros(cls, n_angles: int, patch_dim: int) -> "_RegionSums":
+        moments = np.zeros((n_angles, patch_dim, patch_dim))
+        return cls(np.zeros((patch_dim, patch_dim)), moments, moments, np.zeros(n_angles))
+
+    @classmethod
+    def of(cls, patches: FloatArray, unit: FloatArray, angles: FloatArray) -> "_RegionSums":
+        """Those of one block (n, k, p)."""
+        norms = np.linalg.norm(patches, axis=2)
+        # Blank patches count nowhere: NaN is on no side.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosine = np.clip((patches @ unit) / norms, -1, 1)
+        beyond = np.arccos(cosine) - np.pi / 2  # the teacher's boundary; negative: active
+        active = beyond <= 0
+        cone, wedge, cross = [], [], []
+        for angle in angles:
+            cone.append(_second_moment(patches, beyond <= -angle))
+            outside = (beyond >= 0) & (beyond <= angle)
+            inside = active & (beyond >= -angle)
+            wedge.append(_second_moment(patches, outside))
+            sum_active, sum_outside, sum_inside = (
+                (norms * region).sum(axis=1) for region in (active, outside, inside)
+            )
+            same_patch = (norms**2 * inside).sum(axis=1)
+            pairs = sum_active * (sum_outside + sum_inside) - same_patch
+            cross.append((pairs + sum_outside * sum_inside).sum())
+        everywhere = _second_moment(patches, active)
+        return cls(everywhere, np.array(cone), np.array(wedge), np.array(cross))
+
+
+def _second_moment(patches: FloatArray, region: NDArray[np.bool_]) -> FloatArray:
+    chosen = patches[region]
+    return chosen.T @ chosen

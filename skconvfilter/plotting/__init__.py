@@ -1,4 +1,4 @@
-"""Displays in scikit-learn's way: filters, how they were learned, what theory says."""
+"""Displays following scikit-learn's conventions: filters, convergence, theory."""
 
 from skconvfilter.plotting.convergence import ConvergenceDisplay
 from skconvfilter.plotting.filters import FilterDisplay

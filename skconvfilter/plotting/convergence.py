@@ -1,8 +1,19 @@
 """How the loss of every restart fell."""
 
-import numpy as np
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.plotting.validation import fitted_model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
 
 # Relative losses are drawn within these. The lower one stands for zero: it is about
 # the square of the rounding unit of float64.
@@ -22,9 +33,9 @@ class ConvergenceDisplay:
         \frac{\frac{1}{n} \sum_n (f(w, Z_n) - y_n)^2}
              {\left( \frac{1}{n} \sum_n y_n \right)^2}.
 
-    It is drawn on a logarithmic axis, with losses below 1e-32, zero included, drawn at
+    It is drawn on a logarithmic axis; losses below 1e-32, zero included, are drawn at
     1e-32. A dot marks where a restart ended: it had converged, or was given up for
-    better ones. On the best restart's line, marks tell where stage two of the learning
+    better ones. On the best restart's line, marks show where stage two of the learning
     rate and the Levenberg-Marquardt steps of the polish begin.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
@@ -82,7 +93,19 @@ class ConvergenceDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, iteration, relative_loss, stage, best_restart):
+    ax_: Axes
+    figure_: Figure | SubFigure
+    lines_: list[Line2D]
+    marks_: dict[str, Line2D]
+
+    def __init__(
+        self,
+        *,
+        iteration: ArrayLike,
+        relative_loss: ArrayLike,
+        stage: ArrayLike,
+        best_restart: int,
+    ) -> None:
         self.iteration = iteration
         self.relative_loss = relative_loss
         self.stage = stage
@@ -90,8 +113,14 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, *, ax=None, restart_kw=None, best_kw=None, mark_kw=None
-    ):
+        cls,
+        estimator: Any,
+        *,
+        ax: Axes | None = None,
+        restart_kw: dict[str, Any] | None = None,
+        best_kw: dict[str, Any] | None = None,
+        mark_kw: dict[str, Any] | None = None,
+    ) -> ConvergenceDisplay:
         """Draw how an estimator converged.
 
         Parameters
@@ -143,7 +172,14 @@ class ConvergenceDisplay:
         )
         return display.plot(ax, restart_kw=restart_kw, best_kw=best_kw, mark_kw=mark_kw)
 
-    def plot(self, ax=None, *, restart_kw=None, best_kw=None, mark_kw=None):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        restart_kw: dict[str, Any] | None = None,
+        best_kw: dict[str, Any] | None = None,
+        mark_kw: dict[str, Any] | None = None,
+    ) -> ConvergenceDisplay:
         """Draw the losses.
 
         Parameters
@@ -189,7 +225,7 @@ class ConvergenceDisplay:
         self.figure_ = ax.figure
         return self
 
-    def _arrays(self):
+    def _arrays(self) -> tuple[NDArray[Any], FloatArray, NDArray[np.str_]]:
         """The parameters as arrays, with losses that a logarithmic axis can show."""
         iteration = np.asarray(self.iteration)
         losses = np.asarray(self.relative_loss, dtype=np.float64)
@@ -206,15 +242,22 @@ class ConvergenceDisplay:
         return iteration, np.clip(losses, _LOWEST, _HIGHEST), stage
 
 
-def _draw_restarts(ax, iteration, losses, best, restart_kw, best_kw):
+def _draw_restarts(
+    ax: Axes,
+    iteration: NDArray[Any],
+    losses: FloatArray,
+    best: int,
+    restart_kw: dict[str, Any] | None,
+    best_kw: dict[str, Any] | None,
+) -> list[Line2D]:
     """One line per restart, the best one on top and first in the legend."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
-    winner = {"label": f"best restart (number {best})", "color": "C0"}
-    winner |= {"linewidth": 2.0, "zorder": 3} | normalize_kwargs(best_kw, Line2D)
-    others = {"label": "other restarts", "color": "0.7", "linewidth": 0.8, "zorder": 2}
-    others |= normalize_kwargs(restart_kw, Line2D)
+    winner: dict[str, Any] = {"label": f"best restart (number {best})", "color": "C0"}
+    winner |= {"linewidth": 2.0, "zorder": 3} | normalize_kwargs(best_kw or {}, Line2D)
+    others: dict[str, Any] = {"label": "other restarts", "color": "0.7"}
+    others |= {"linewidth": 0.8, "zorder": 2} | normalize_kwargs(restart_kw or {}, Line2D)
     unnamed = others | {"label": "_nolegend_"}
     rest = [restart for restart in range(losses.shape[1]) if restart != best]
     styles = [winner, others] + [unnamed] * len(rest)
@@ -223,19 +266,31 @@ def _draw_restarts(ax, iteration, losses, best, restart_kw, best_kw):
         ran = ~np.isnan(losses[:, restart])
         x, y = iteration[ran], losses[ran, restart]
         # A dot tells where the restart ended, and shows one that is a single point.
-        dot = {"marker": ".", "markersize": 5, "markevery": range(len(x))[-1:]}
+        dot: dict[str, Any] = {
+            "marker": ".",
+            "markersize": 5,
+            "markevery": range(len(x))[-1:],
+        }
         (lines[restart],) = ax.plot(x, y, **(dot | style))
     return [lines[restart] for restart in range(len(lines))]
 
 
-def _draw_marks(ax, iteration, loss, stage, line, mark_kw):
+def _draw_marks(
+    ax: Axes,
+    iteration: NDArray[Any],
+    loss: FloatArray,
+    stage: NDArray[np.str_],
+    line: Line2D,
+    mark_kw: dict[str, Any] | None,
+) -> dict[str, Line2D]:
     """Marks at the first iterations of stage two and of the polish, by label."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
-    style = {"linestyle": "none", "markersize": 7, "markeredgewidth": 1.5}
+    style: dict[str, Any] = {"linestyle": "none", "markersize": 7}
+    style |= {"markeredgewidth": 1.5}
     style |= {"color": line.get_color(), "markerfacecolor": ax.get_facecolor()}
-    style |= {"zorder": line.get_zorder() + 1} | normalize_kwargs(mark_kw, Line2D)
+    style |= {"zorder": line.get_zorder() + 1} | normalize_kwargs(mark_kw or {}, Line2D)
     begins = {
         "stage two": (stage == "stage 2", "o"),
         "polish": (stage == "polish", "D"),
@@ -252,15 +307,15 @@ def _draw_marks(ax, iteration, loss, stage, line, mark_kw):
     return marks
 
 
-def _limit_diverged(ax, losses):
+def _limit_diverged(ax: Axes, losses: FloatArray) -> None:
     """Let the losses of diverging restarts leave the picture."""
     highest = _HEADROOM * np.fmax.reduce(losses[0], initial=_LOWEST)
     if np.fmax.reduce(losses, axis=None, initial=_LOWEST) > highest:
         ax.set_ylim(top=highest)
 
 
-def _iteration_label(stage):
-    """What an iteration is: the stages that were run say so."""
+def _iteration_label(stage: NDArray[np.str_]) -> str:
+    """What an iteration is, by the stages that were run."""
     units = []
     if np.isin(stage, ["stage 1", "stage 2", "theory"]).any():
         units.append("epochs")

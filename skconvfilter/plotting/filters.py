@@ -1,29 +1,44 @@
 """Filters side by side on one scale."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_scalar
 
-from skconvfilter.diagnostics.banks import match_filters
-from skconvfilter.model.angles import angles_to
-from skconvfilter.plotting.panels import (
-    draw_colorbar,
-    draw_curves,
-    draw_images,
-    label_curves,
-    new_axes,
-    write_titles,
-)
+from skconvfilter.diagnostics.recovery import recovery
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.plotting.validation import fitted_model
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
+
+# Panels in a row, unless the user asks for another number.
+_MAX_COLS = 8
+# Width in inches of a row of panels, and of its panels at least and at most.
+_ROW_WIDTH, _MIN_WIDTH, _MAX_WIDTH = 10.0, 1.25, 2.6
+# Up to this length a filter is drawn with a stem at every entry, beyond it as a line.
+_MAX_STEMS = 64
+# Between these ratios of height to width images have square pixels; beyond them they
+# are stretched to the nearer one, or they would be too narrow to read.
+_SQUARE_PIXELS = 1 / 3, 3.0
 # Pairs of a true and a learned filter in a row, unless the user asks for another number.
 _MAX_PAIRS = 4
 
 
 class FilterDisplay:
-    """Filters side by side on one scale, such as the true one beside the learned one.
+    """Filters side by side on one scale, such as the true and the learned one.
 
     Filters with two axes are drawn as images with one colour scale for all, symmetric
     about 0. Those with three axes, channels last, have one such image per channel and
@@ -37,7 +52,7 @@ class FilterDisplay:
     filters : sequence of n_filters array-likes of the same shape
         Each of shape (length,), (height, width) or (height, width, channels).
     titles : sequence of n_filters str, default=None
-        What to write above each filter, or beside it where it has channels.
+        What to write above each filter, or to the left of it where it has channels.
 
     Attributes
     ----------
@@ -77,22 +92,30 @@ class FilterDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, filters, titles=None):
+    axes_: NDArray[np.object_]
+    figure_: Figure | SubFigure
+    images_: list[AxesImage]
+    lines_: list[Line2D]
+    colorbar_: Colorbar | None
+
+    def __init__(
+        self, *, filters: Iterable[ArrayLike], titles: Sequence[str] | None = None
+    ) -> None:
         self.filters = filters
         self.titles = titles
 
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        teacher=None,
-        axes=None,
-        n_cols=None,
-        cmap="RdBu_r",
-        colorbar=True,
-    ):
-        """Draw what an estimator has learned, beside the true filters if they are known.
+        teacher: ArrayLike | None = None,
+        axes: Axes | Sequence[Axes] | NDArray[np.object_] | None = None,
+        n_cols: int | None = None,
+        cmap: str | Colormap = "RdBu_r",
+        colorbar: bool = True,
+    ) -> FilterDisplay:
+        """Draw what an estimator has learned, and the true filters if they are known.
 
         Parameters
         ----------
@@ -102,11 +125,11 @@ class FilterDisplay:
             or a fitted pipeline of which it is the last step.
         teacher : array-like, default=None
             The true filter, in the shape of ``estimator.filter_`` or any that reshapes
-            to it. It is drawn first, and the learned filter's title tells the angle
+            to it. It is drawn first, and the learned filter's title gives the angle
             between the two in degrees. For a bank it holds all true filters, in the
             shape of ``estimator.filters_`` or with flat filters. Each is followed by the
-            learned filter that :func:`~skconvfilter.diagnostics.match_filters` finds for
-            it; titles tell the number of either in its own bank.
+            learned filter that :func:`~skconvfilter.diagnostics.recovery` matches with
+            it; titles give the number of either in its own bank.
         axes : matplotlib Axes or array-like of Axes, default=None
             One for every filter, or for every channel of the first filter, then of the
             second, and so on. None: a new figure.
@@ -116,7 +139,7 @@ class FilterDisplay:
         cmap : str or matplotlib Colormap, default="RdBu_r"
             Colours of images; the one in the middle stands for 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours beside the images.
+            Whether to draw the scale of the colours next to the images.
 
         Returns
         -------
@@ -153,10 +176,10 @@ class FilterDisplay:
         learned, is_bank = _learned(estimator)
         bank = learned if is_bank else learned[np.newaxis]
         numbers = [f" {j}" for j in range(len(bank))] if is_bank else [""]
-        filters, titles = bank, [f"learned{number}" for number in numbers]
+        filters, titles = list(bank), [f"learned{number}" for number in numbers]
         if teacher is not None:
-            teacher = _check_teacher(teacher, learned.shape, is_bank).reshape(bank.shape)
-            filters, titles = _pairs(teacher, bank, numbers)
+            true = _check_teacher(teacher, learned.shape, is_bank).reshape(bank.shape)
+            filters, titles = _pairs(true, bank, numbers)
             if n_cols is None and bank.ndim < 4:
                 n_cols = _even_n_cols(len(bank))
         display = cls(filters=filters, titles=titles)
@@ -165,14 +188,14 @@ class FilterDisplay:
     @classmethod
     def from_filters(
         cls,
-        filters,
+        filters: Iterable[ArrayLike],
         *,
-        titles=None,
-        axes=None,
-        n_cols=None,
-        cmap="RdBu_r",
-        colorbar=True,
-    ):
+        titles: Sequence[str] | None = None,
+        axes: Axes | Sequence[Axes] | NDArray[np.object_] | None = None,
+        n_cols: int | None = None,
+        cmap: str | Colormap = "RdBu_r",
+        colorbar: bool = True,
+    ) -> FilterDisplay:
         """Draw filters at hand.
 
         Parameters
@@ -181,7 +204,7 @@ class FilterDisplay:
             Each of shape (length,), (height, width) or (height, width, channels). An
             array holds the filters along its first axis.
         titles : sequence of n_filters str, default=None
-            What to write above each filter, or beside it where it has channels.
+            What to write above each filter, or to the left of it where it has channels.
         axes : matplotlib Axes or array-like of Axes, default=None
             One for every filter, or for every channel of the first filter, then of the
             second, and so on. None: a new figure.
@@ -191,7 +214,7 @@ class FilterDisplay:
         cmap : str or matplotlib Colormap, default="RdBu_r"
             Colours of images; the one in the middle stands for 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours beside the images.
+            Whether to draw the scale of the colours next to the images.
 
         Returns
         -------
@@ -224,7 +247,14 @@ class FilterDisplay:
         display = cls(filters=filters, titles=titles)
         return display.plot(axes, n_cols=n_cols, cmap=cmap, colorbar=colorbar)
 
-    def plot(self, axes=None, *, n_cols=None, cmap="RdBu_r", colorbar=True):
+    def plot(
+        self,
+        axes: Axes | Sequence[Axes] | NDArray[np.object_] | None = None,
+        *,
+        n_cols: int | None = None,
+        cmap: str | Colormap = "RdBu_r",
+        colorbar: bool = True,
+    ) -> FilterDisplay:
         """Draw the filters.
 
         Parameters
@@ -238,7 +268,7 @@ class FilterDisplay:
         cmap : str or matplotlib Colormap, default="RdBu_r"
             Colours of images; the one in the middle stands for 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours beside the images.
+            Whether to draw the scale of the colours next to the images.
 
         Returns
         -------
@@ -256,48 +286,52 @@ class FilterDisplay:
         titles = _check_titles(self.titles, len(filters))
         n_channels = filters.shape[3] if filters.ndim == 4 else 1
         if axes is None:
-            self.axes_ = new_axes(filters, n_channels, n_cols)
+            self.axes_ = _new_axes(filters, n_channels, n_cols)
         else:
             self.axes_ = _check_axes(axes, len(filters) * n_channels)
-        panels = [ax for ax in self.axes_.flat if ax is not None]
+        panels: list[Any] = [ax for ax in self.axes_.flat if ax is not None]
         self.figure_ = panels[0].figure
         self.images_, self.lines_, self.colorbar_ = [], [], None
         if filters.ndim == 2:
-            self.lines_ = draw_curves(panels, filters)
-            label_curves(self.axes_, own=axes is None)
+            self.lines_ = _draw_curves(panels, filters)
+            _label_curves(self.axes_, own=axes is None)
         else:
-            self.images_ = draw_images(panels, filters, cmap)
+            self.images_ = _draw_images(panels, filters, cmap)
             if colorbar:
-                self.colorbar_ = draw_colorbar(self.axes_, panels, self.images_[0])
-        write_titles(panels, titles, n_channels, crowded=self.axes_.shape[-1] > 4)
+                self.colorbar_ = _draw_colorbar(self.axes_, panels, self.images_[0])
+        _write_titles(panels, titles, n_channels, crowded=self.axes_.shape[-1] > 4)
         return self
 
 
-def _learned(estimator):
+def _learned(estimator: Any) -> tuple[FloatArray, bool]:
     """What an estimator has learned, and whether it is a bank of filters."""
     with suppress(NotFittedError):
         return fitted_model(estimator, "filters_").filters_, True
     return fitted_model(estimator, "filter_").filter_, False
 
 
-def _pairs(teacher, bank, numbers):
+def _pairs(
+    teacher: FloatArray, bank: FloatArray, numbers: list[str]
+) -> tuple[list[FloatArray], list[str]]:
     """Every true filter followed by the learned one that is matched with it."""
+    n_filters = len(bank)
+    found = recovery(bank.reshape(n_filters, -1), teacher.reshape(n_filters, -1))
+    degrees = np.degrees(found.angles)
     filters, titles = [], []
-    for true, j, number in zip(teacher, match_filters(bank, teacher), numbers, strict=True):
-        angle = np.degrees(angles_to(true.ravel(), bank[j].ravel()))
-        note = "" if np.isnan(angle) else f" ({angle:.1f}°)"
-        filters += [true, bank[j]]
-        titles += [f"true{number}", f"learned{numbers[j]}{note}"]
+    for i, j in enumerate(found.permutation):
+        note = "" if np.isnan(degrees[i]) else f" ({degrees[i]:.1f}°)"
+        filters += [teacher[i], bank[j]]
+        titles += [f"true{numbers[i]}", f"learned{numbers[j]}{note}"]
     return filters, titles
 
 
-def _even_n_cols(n_pairs):
+def _even_n_cols(n_pairs: int) -> int:
     """Most panels in a row, such that no pair is parted and rows are of one length."""
     rows = -(-n_pairs // _MAX_PAIRS)
     return 2 * -(-n_pairs // rows)
 
 
-def _check_filters(filters):
+def _check_filters(filters: Iterable[ArrayLike]) -> FloatArray:
     """Filters of one shape as a float64 array, along the first axis."""
     arrays = [_check_numbers("filters", entry) for entry in filters]
     if not arrays:
@@ -313,20 +347,20 @@ def _check_filters(filters):
     return np.stack(arrays)
 
 
-def _check_teacher(teacher, shape, is_bank):
-    teacher = _check_numbers("teacher", teacher)
-    as_many = not is_bank or (teacher.ndim > 1 and len(teacher) == shape[0])
-    if teacher.size != np.prod(shape) or not as_many:
+def _check_teacher(teacher: ArrayLike, shape: tuple[int, ...], is_bank: bool) -> FloatArray:
+    true = _check_numbers("teacher", teacher)
+    as_many = not is_bank or (true.ndim > 1 and len(true) == shape[0])
+    if true.size != np.prod(shape) or not as_many:
         raise ValueError(
             f"teacher must have the shape {shape} of what was learned, or one that "
-            f"reshapes to it, got {teacher.shape}."
+            f"reshapes to it, got {true.shape}."
         )
-    return teacher.reshape(shape)
+    return true.reshape(shape)
 
 
-def _check_numbers(name, array):
-    array = check_array(
-        array,
+def _check_numbers(name: str, given: ArrayLike) -> FloatArray:
+    array: FloatArray = check_array(
+        given,
         input_name=name,
         dtype=np.float64,
         ensure_2d=False,
@@ -339,7 +373,7 @@ def _check_numbers(name, array):
     return array
 
 
-def _check_titles(titles, n_filters):
+def _check_titles(titles: Sequence[str] | None, n_filters: int) -> list[str]:
     if titles is None:
         return [""] * n_filters
     titles = list(titles)
@@ -348,10 +382,131 @@ def _check_titles(titles, n_filters):
     return titles
 
 
-def _check_axes(axes, n_panels):
-    axes = np.atleast_1d(np.asarray(axes, dtype=object))
+def _check_axes(
+    given: Axes | Sequence[Axes] | NDArray[np.object_], n_panels: int
+) -> NDArray[np.object_]:
+    axes = np.atleast_1d(np.asarray(given, dtype=object))
     if axes.size != n_panels:
         raise ValueError(
             f"axes must have {n_panels} entries, one for every panel, got {axes.size}."
         )
     return axes
+
+
+def _new_axes(
+    filters: FloatArray, n_channels: int, n_cols: int | None
+) -> NDArray[np.object_]:
+    """Axes of a new figure, shape (n_rows, n_cols), None where there is no panel."""
+    import matplotlib.pyplot as plt
+
+    if n_cols is not None:
+        check_scalar(n_cols, "n_cols", Integral, min_val=1)
+    # Panels that follow each other in rows: all filters, or the channels of one.
+    n_groups, length = len(filters), n_channels
+    if n_channels == 1:
+        n_groups, length = 1, len(filters)
+    rows = -(-length // (n_cols or _MAX_COLS))
+    n_cols = min(n_cols, length) if n_cols else -(-length // rows)
+    width = np.clip(_ROW_WIDTH / n_cols, _MIN_WIDTH, _MAX_WIDTH)
+    ratio, layout = 0.75, "constrained"
+    if filters.ndim > 2:
+        ratio = np.clip(filters.shape[1] / filters.shape[2], *_SQUARE_PIXELS)
+        # Moves images together whose pixels are square.
+        layout = "compressed"
+    n_rows = n_groups * rows
+    # Room for the colour bar or the numbers at the left, for a line of text above every
+    # panel, and for the numbers below curves.
+    size = (n_cols * width + 0.9, n_rows * (width * ratio + 0.3))
+    if filters.ndim == 2:
+        size = (size[0], size[1] + 0.5)
+    figure = plt.figure(figsize=size, layout=layout)
+    axes = figure.subplots(n_rows, n_cols, squeeze=False)
+    for ax in axes.reshape(n_groups, -1)[:, length:].flat:
+        ax.remove()
+    axes.reshape(n_groups, -1)[:, length:] = None
+    return axes
+
+
+def _draw_images(
+    panels: list[Axes], filters: FloatArray, cmap: str | Colormap
+) -> list[AxesImage]:
+    """Images of the filters, one for every channel, on one symmetric scale."""
+    scale = np.abs(filters).max() or 1.0
+    if filters.ndim == 4:
+        filters = np.moveaxis(filters, 3, 1).reshape(-1, *filters.shape[1:3])
+    lowest, highest = _SQUARE_PIXELS
+    square = lowest <= filters.shape[1] / filters.shape[2] <= highest
+    style: dict[str, Any] = {"cmap": cmap, "aspect": "equal" if square else "auto"}
+    images = []
+    for ax, image in zip(panels, filters, strict=True):
+        images.append(ax.imshow(image, vmin=-scale, vmax=scale, **style))
+        ax.set(xticks=[], yticks=[])
+    return images
+
+
+def _draw_colorbar(
+    axes: NDArray[np.object_], panels: list[Axes], image: AxesImage
+) -> Colorbar:
+    """The scale of the colours: as high as the last panel, or as all rows of panels."""
+    figure = panels[0].figure
+    n_rows = axes.shape[0] if axes.ndim == 2 else 1
+    if n_rows == 1:
+        return figure.colorbar(image, cax=panels[-1].inset_axes((1.05, 0, 0.06, 1)))
+    # Next to many rows it would be as wide as a panel.
+    return figure.colorbar(image, ax=panels, aspect=10 * n_rows)
+
+
+def _draw_curves(panels: list[Axes], filters: FloatArray) -> list[Line2D]:
+    """Lines through the entries of filters (n_filters, length), in the same limits."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = min(filters.min(), 0.0), max(filters.max(), 0.0)
+    margin = 0.08 * (high - low) or 1.0
+    entries = np.arange(filters.shape[1])
+    stems = len(entries) <= _MAX_STEMS
+    style: dict[str, Any] = {}
+    if stems:
+        style = {"linestyle": "none", "marker": "o", "markersize": 4}
+    lines = []
+    for ax, weights in zip(panels, filters, strict=True):
+        ax.axhline(0, color="0.5", linewidth=0.8)
+        if stems:
+            ax.vlines(entries, 0, weights, color="C0", linewidth=1.5)
+        lines += ax.plot(entries, weights, color="C0", **style)
+        ax.set_ylim(low - margin, high + margin)
+        whole = MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+        ax.xaxis.set_major_locator(whole)
+    return lines
+
+
+def _label_curves(axes: NDArray[np.object_], own: bool) -> None:
+    """Label the outermost axes; in a figure of their own the others need no numbers."""
+    for index, ax in np.ndenumerate(axes):
+        if ax is None:
+            continue
+        place = ax.get_subplotspec()
+        left = place is None or place.is_first_col()
+        bottom = place is None or place.is_last_row()
+        if own:
+            bottom = not any(axes[index[0] + 1 :, index[1]])
+            ax.tick_params(labelleft=left, labelbottom=bottom)
+        if left:
+            ax.set_ylabel("weight")
+        if bottom:
+            ax.set_xlabel("entry")
+
+
+def _write_titles(
+    panels: list[Axes], titles: list[str], n_channels: int, crowded: bool
+) -> None:
+    """Name the filters, above their panel or to the left of the first of their channels."""
+    size = "small" if crowded else "medium"
+    if n_channels == 1:
+        for ax, title in zip(panels, titles, strict=True):
+            ax.set_title(title, fontsize=size)
+        return
+    for number, ax in enumerate(panels):
+        which, channel = divmod(number, n_channels)
+        ax.set_title(f"channel {channel}", fontsize=size)
+        if channel == 0:
+            ax.set_ylabel(titles[which])

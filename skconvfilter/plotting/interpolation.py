@@ -1,10 +1,24 @@
 """The loss on the line through two filters."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
+from skconvfilter.diagnostics.filters import Filters
 from skconvfilter.diagnostics.recovery import interpolation
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.geometry import HasConvolution
 
-# Losses below are zero up to rounding: about the square of the rounding unit of float64.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
+
+# Losses below are zero to machine precision: about the square of the rounding unit of
+# float64.
 _LOWEST = 1e-30
 
 
@@ -67,47 +81,45 @@ class InterpolationDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, alpha, relative_loss):
+    ax_: Axes
+    figure_: Figure | SubFigure
+    line_: Line2D
+
+    def __init__(self, *, alpha: ArrayLike, relative_loss: ArrayLike) -> None:
         self.alpha = alpha
         self.relative_loss = relative_loss
 
     @classmethod
     def from_filters(
         cls,
-        X,
-        first,
-        second,
+        X: ArrayLike,
+        first: Filters,
+        second: Filters,
         *,
-        n_points=51,
-        margin=0.0,
-        kernel_size=None,
-        input_shape=None,
-        stride=1,
-        padding=0,
-        dilation=1,
-        ax=None,
-        line_kw=None,
-    ):
+        n_points: int = 51,
+        margin: float = 0.0,
+        estimator: HasConvolution | None = None,
+        ax: Axes | None = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> InterpolationDisplay:
         """Draw the loss on the line through two filters.
 
         Parameters
         ----------
         X : array-like of shape ``(n_samples, ...)``
-            Samples, in any of the forms that the estimators accept: flat samples,
-            patches as given, or a window view.
+            Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat
+            samples.
         first, second : array-like or fitted estimator
             The filters, such as the learned and the true one, in the shape of the window
-            or flat. Of an estimator it is ``coef_``.
+            or flat. Of a fitted estimator it is `coef_`.
         n_points : int, default=51
             Number of points, at least 2 and at least ``2 + 2 * margin``.
         margin : float, default=0.0
             How far the line goes on beyond both filters, in units of their distance.
-        kernel_size : int or tuple of int, default=None
-            The convolution window, for flat samples only. None: a flat sample is one patch.
-        input_shape : int or tuple of int, default=None
-            Shape behind a flat sample, channels last. None: a signal.
-        stride, padding, dilation : int or tuple of int, default=1, 0, 1
-            How the window moves, as in ``torch.nn.Conv2d``.
+        estimator : estimator, default=None
+            Says how flat samples are cut into patches: any estimator of this package, such
+            as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the first of
+            the two filters that is a fitted estimator; else a flat sample is one patch.
         ax : matplotlib Axes, default=None
             Axes to draw on. None: a new figure.
         line_kw : dict, default=None
@@ -130,10 +142,10 @@ class InterpolationDisplay:
         >>> from skconvfilter import ConvReLUFilterRegressor
         >>> from skconvfilter.datasets import make_filter_regression
         >>> from skconvfilter.plotting import InterpolationDisplay
+        >>> model = ConvReLUFilterRegressor(kernel_size=3, random_state=0)
         >>> X, y, teacher = make_filter_regression(
-        ...     kernel_size=3, noise=0.1, return_teacher=True, random_state=0)
-        >>> model = ConvReLUFilterRegressor(kernel_size=3, random_state=0).fit(X, y)
-        >>> display = InterpolationDisplay.from_filters(X, model, teacher, kernel_size=3)
+        ...     100, model, noise=0.1, return_teacher=True, random_state=0)
+        >>> display = InterpolationDisplay.from_filters(X, model.fit(X, y), teacher)
         >>> bool(display.relative_loss.max() < 0.1)
         True
 
@@ -142,21 +154,14 @@ class InterpolationDisplay:
         >>> plt.close(display.figure_)
         """
         result = interpolation(
-            X,
-            first,
-            second,
-            n_points=n_points,
-            margin=margin,
-            kernel_size=kernel_size,
-            input_shape=input_shape,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
+            X, first, second, n_points=n_points, margin=margin, estimator=estimator
         )
         display = cls(alpha=result.alpha, relative_loss=result.relative_loss)
         return display.plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(
+        self, ax: Axes | None = None, *, line_kw: dict[str, Any] | None = None
+    ) -> InterpolationDisplay:
         """Draw the loss.
 
         Parameters
@@ -202,7 +207,7 @@ class InterpolationDisplay:
         return self
 
 
-def _without_zeros(losses):
+def _without_zeros(losses: FloatArray) -> FloatArray:
     """Losses that a logarithmic axis can show."""
     is_zero = losses < _LOWEST
     lowest = np.fmin.reduce(losses[~is_zero], initial=np.inf) / 10

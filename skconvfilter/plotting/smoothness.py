@@ -1,8 +1,23 @@
-"""gamma, L and their like against the angle to the teacher."""
+"""gamma, L, the disagreement and the cross norms against the angle to the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from skconvfilter.diagnostics.smoothness import smoothness
+from skconvfilter.diagnostics.filters import Filters
+from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
+from skconvfilter.kernels.layout import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
+
+Quantity = Literal["gamma", "L", "disagreement", "cross"]
 
 _LABELS = {
     "gamma": r"$\gamma$",
@@ -13,11 +28,11 @@ _LABELS = {
 
 
 class SmoothnessDisplay:
-    r"""Curves of gamma, L and their like against the angle to the teacher.
+    r"""Curves of gamma, L, disagreement and cross norms against the angle to the teacher.
 
     A filter is easy to learn where gamma is not far below L. Lines are the held-out
-    values, bands their intervals, and dashed lines the bounds that need no search, where
-    there are any: gamma is at least its bound, the others are at most theirs.
+    values, bands their intervals, and dashed lines the certified bounds, where there are
+    any: gamma is at least its bound, the others are at most theirs.
 
     It is recommended to use :meth:`from_samples` to create a display. All parameters are
     stored as attributes.
@@ -60,28 +75,33 @@ class SmoothnessDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, result):
+    ax_: Axes
+    figure_: Figure | SubFigure
+    lines_: dict[str, Line2D]
+
+    def __init__(self, *, result: Smoothness) -> None:
         self.result = result
 
     @classmethod
     def from_samples(
         cls,
-        X,
-        teacher,
-        angles=None,
+        X: ArrayLike,
+        teacher: Filters,
+        angles: ArrayLike | None = None,
         *,
-        quantities=("gamma", "L"),
-        ax=None,
-        line_kw=None,
-        **options,
-    ):
+        quantities: Sequence[Quantity] = ("gamma", "L"),
+        ax: Axes | None = None,
+        line_kw: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> SmoothnessDisplay:
         """Estimate the quantities and draw them.
 
         Parameters
         ----------
         X : array-like of shape ``(n_samples, ...)``
-            Samples, in any of the forms that the estimators accept.
-        teacher : array-like
+            Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat
+            samples.
+        teacher : array-like or fitted estimator
             The filter, in the shape of the window or flat.
         angles : array-like of shape (n_angles,), default=None
             Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
@@ -94,7 +114,7 @@ class SmoothnessDisplay:
             Keywords for ``Axes.plot`` that draws the lines of held-out values.
         **options
             Other parameters of :func:`skconvfilter.diagnostics.smoothness`, such as
-            `kernel_size`.
+            `estimator` and `random_state`.
 
         Returns
         -------
@@ -114,7 +134,13 @@ class SmoothnessDisplay:
         display = cls(result=smoothness(X, teacher, angles, **options))
         return display.plot(ax, quantities=quantities, line_kw=line_kw)
 
-    def plot(self, ax=None, *, quantities=("gamma", "L"), line_kw=None):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        quantities: Sequence[Quantity] = ("gamma", "L"),
+        line_kw: dict[str, Any] | None = None,
+    ) -> SmoothnessDisplay:
         """Draw the quantities.
 
         Parameters
@@ -150,9 +176,10 @@ class SmoothnessDisplay:
         ax.set_yscale("log")
         self.lines_ = {}
         for name in quantities:
+            estimate = getattr(self.result, name)
             values, interval, certified = (
-                _without_zeros(getattr(self.result, f"{name}{kind}"))
-                for kind in ("", "_interval", "_certified")
+                _without_zeros(array)
+                for array in (estimate.value, estimate.interval, estimate.certified)
             )
             style = {"marker": ".", "label": _LABELS[name], **(line_kw or {})}
             (line,) = ax.plot(degrees, values, **style)
@@ -168,6 +195,6 @@ class SmoothnessDisplay:
         return self
 
 
-def _without_zeros(values):
+def _without_zeros(values: FloatArray) -> FloatArray:
     """What a logarithmic axis can show; NaN for the rest."""
     return np.where(values > 0, values, np.nan)

@@ -1,10 +1,12 @@
-"""What the displays ask of an estimator."""
+"""What the displays need of an estimator."""
+
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
-def fitted_model(estimator, attribute):
+def fitted_model(estimator: Any, attribute: str) -> Any:
     """The estimator, or the last step of a pipeline, which must have the attribute."""
     model = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     message = (
