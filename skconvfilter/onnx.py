@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.bank import ConvFilterBankRegressor
-from skconvfilter.estimators.parameters import check_option
-from skconvfilter.estimators.regressor import ConvReLUFilterRegressor
+from skconvfilter.estimators.filter import ConvReLUFilterRegressor
+from skconvfilter.estimators.settings import check_option
 from skconvfilter.model.bank import check_activation
 from skconvfilter.model.geometry import Convolution, PatchGeometry
 from skconvfilter.version import __version__
@@ -123,11 +123,11 @@ def _graph(
 ) -> tuple[list[Any], Nodes, Constants]:
     """Shape of the input, nodes and constants."""
     geometry = Convolution.of(estimator).geometry(estimator.n_features_in_)
-    estimator._check_learnt(geometry)
+    estimator._check_fitted_state(geometry)
     coef = np.asarray(estimator.coef_, dtype=np.float64)
     if isinstance(estimator, ConvFilterBankRegressor):
         activation = check_activation(estimator.activation).name
-        weights, pooling = estimator.output_weights_, estimator.pooling
+        weights, pooling = estimator.output_weights_.tolist(), estimator.pooling
     else:
         activation, weights, pooling = "relu", [estimator.sign_], "mean"
     nodes: Nodes

@@ -33,9 +33,9 @@ from skconvfilter.diagnostics.theorems import (
 )
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.model.angles import angles_to
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import HasConvolution
-from skconvfilter.model.objective import FilterObjective
 from skconvfilter.model.validation import check_filter, check_positive, check_range
 
 
@@ -364,4 +364,5 @@ def _convexities(filters: FloatArray, away: FloatArray, subsample: Subsample) ->
     labels = model_values(samples, geometry, teacher[:, np.newaxis])[:, 0]
     objective = FilterObjective(samples, geometry, labels, fit_intercept=False)
     gradient = objective.gradient(filters.T, np.ones(len(filters))).gradient
+    assert gradient is not None
     return np.sum(gradient * away, axis=1) / np.sum(away**2, axis=1)

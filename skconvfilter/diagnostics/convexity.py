@@ -36,12 +36,12 @@ from skconvfilter.model.bank import (
     bank_blocks,
     bank_jacobian,
     block_patches,
-    patch_responses,
     pooling_scale,
+    preactivations,
 )
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values, pack, row_blocks
 from skconvfilter.model.geometry import HasConvolution, PatchGeometry
-from skconvfilter.model.objective import FilterObjective
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.validation import check_numbers, check_range
 
@@ -250,6 +250,8 @@ class _Shells:
         length = radius * self.norm
         W = self.teacher[:, np.newaxis] + length * V
         here = self.objective.gauss_newton(W, np.ones(V.shape[1]))
+        assert here.gradient is not None
+        assert here.gauss_newton is not None
         gradient = here.gradient / length
         steepest = float(np.linalg.norm(gradient, axis=1).max())
         self.steepness = max(self.steepness, steepest)
@@ -523,13 +525,13 @@ def _hessian(
     hessian = np.zeros((n_filters * patch_dim, n_filters * patch_dim))
     for rows in bank_blocks(len(samples), geometry.layout, n_filters):
         patches = block_patches(samples[rows], geometry)
-        preactivations = patch_responses(patches, W)
-        jacobian = bank_jacobian(patches, preactivations, activation, weights)
+        products = preactivations(patches, W)
+        jacobian = bank_jacobian(patches, products, activation, weights)
         jacobian = jacobian.reshape(len(patches), -1)
         hessian += jacobian.T @ (shares[rows, np.newaxis] * jacobian)
         if y is not None:
-            values = activation.value(preactivations).sum(axis=1) @ weights
-            bends = activation.second_derivative(preactivations) * weights
+            values = activation.value(products).sum(axis=1) @ weights
+            bends = activation.second_derivative(products) * weights
             bends *= (shares[rows] * (values - y[rows]))[:, np.newaxis, np.newaxis]
             flat = patches.reshape(-1, patch_dim)
             for j, bend in enumerate(bends.reshape(len(flat), -1).T):

@@ -55,7 +55,7 @@ def bank_model(estimator: HasConvolution | None, *filters: Filters) -> BankModel
 
 def one_filter(name: str, given: Filters, window_shape: tuple[int, ...]) -> FloatArray:
     """A filter, flat, float64, of a size whose squares stay in range."""
-    w = check_filter(name, getattr(given, "coef_", given), window_shape).ravel()
+    w = check_filter(name, coef_of(given), window_shape).ravel()
     check_range(name, w)
     return w
 
@@ -64,9 +64,14 @@ def bank_rows(
     name: str, given: Filters, window_shape: tuple[int, ...] | None = None
 ) -> FloatArray:
     """Filters of a bank as rows (n_filters, patch_dim), float64, likewise in range."""
-    rows = check_bank(name, getattr(given, "coef_", given), window_shape)
+    rows = check_bank(name, coef_of(given), window_shape)
     check_range(name, rows)
     return rows
+
+
+def coef_of(given: Filters) -> Any:
+    """The filters of a fitted estimator, else what is given."""
+    return getattr(given, "coef_", given)
 
 
 def bank_weights(

@@ -14,6 +14,7 @@ from skconvfilter.diagnostics.filters import (
     bank_model,
     bank_rows,
     bank_weights,
+    coef_of,
     convolution_of,
     one_filter,
 )
@@ -550,7 +551,7 @@ def _is_bank(learned: Filters, teacher: Filters, window: tuple[int, ...] | None)
     for given in (learned, teacher):
         if hasattr(given, "coef_"):
             return np.ndim(given.coef_) > 1
-    shape = real_array("learned", learned).shape
+    shape = real_array("learned", coef_of(learned)).shape
     return len(shape) > 1 and shape != window
 
 
@@ -560,7 +561,7 @@ def _check_filters(
     """Both filters, flat and of one length."""
     checked: list[FloatArray] = []
     for name, given in (("learned", learned), ("teacher", teacher)):
-        w = real_array(name, getattr(given, "coef_", given))
+        w = real_array(name, coef_of(given))
         if window is None:
             # Without samples the shape of the window plays no part.
             w = w.ravel()

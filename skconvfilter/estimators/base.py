@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from skconvfilter.diagnostics.certificate import Certificate
+from skconvfilter.diagnostics.certificate import Certificate, certificate_from_dict
 from skconvfilter.estimators.callbacks import (
     CallbackSupportMixin,
     FitCallbacks,
@@ -64,7 +64,7 @@ class PersistentEstimator(BaseEstimator):
         if version != __version__:
             warnings.warn(VersionWarning(type(self).__name__, version), stacklevel=2)
         if isinstance(state.get("certificate_"), dict):
-            state["certificate_"] = Certificate.from_dict(state["certificate_"])
+            state["certificate_"] = certificate_from_dict(state["certificate_"])
         super().__setstate__(state)
 
 
@@ -159,7 +159,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             )
         return self
 
-    @with_callbacks  # type: ignore[untyped-decorator]
+    @with_callbacks
     def _fit(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[Problem[Any, Any], Dataset, FitResult]:

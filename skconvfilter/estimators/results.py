@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from skconvfilter.estimators.data import Dataset
 from skconvfilter.model.angles import angles_to
-from skconvfilter.solvers.race import SearchResult
+from skconvfilter.solvers.multistart import SearchResult
 
 # Losses and rates: floats or arrays of them.
 Numbers = Any

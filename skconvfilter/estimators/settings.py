@@ -55,7 +55,7 @@ class FilterSettings(FitSettings):
     """How to fit one filter."""
 
     init: str | NDArray[np.float64] | Callable[..., Any]
-    init_radius: str | float
+    init_radius: Literal["auto", "theory"] | float
     polish: bool
     max_polish: int
     output_sign: str | int
@@ -70,7 +70,7 @@ class BankSettings(FitSettings):
     activation: Activation
     pooling: str
     output_weights: str
-    contraction: str
+    contraction: Literal["all", "single"]
 
 
 def check_filter_settings(estimator: Any, n_samples: int) -> FilterSettings:
@@ -260,10 +260,10 @@ def _check_batch_size(
     return int(batch_size)
 
 
-def _check_radius(radius: Any) -> str | float:
-    if is_option(radius, "auto") or is_option(radius, "theory"):
-        return str(radius)
+def _check_radius(radius: Any) -> Literal["auto", "theory"] | float:
     if isinstance(radius, str):
+        if radius in ("auto", "theory"):
+            return radius  # type: ignore[return-value]
         raise ValueError(
             f"init_radius must be 'auto', 'theory' or a number, got {radius!r}."
         )

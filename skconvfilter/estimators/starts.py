@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,9 @@ def _redraw_streams(starts: Candidates, seeds: Seeds) -> list[np.random.Generato
     return [np.random.default_rng(s) for s in seeds.redraw.spawn(len(starts.signs))]
 
 
-def _inner_radius(settings: FilterSettings, scaling: Scaling) -> str | float:
+def _inner_radius(
+    settings: FilterSettings, scaling: Scaling
+) -> Literal["auto", "theory"] | float:
     if isinstance(settings.init_radius, str):
         return settings.init_radius
     return float(scaling.inner_filters(np.array(settings.init_radius)))

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.diagnostics.bank_convexity import estimate_local_convexity
 from skconvfilter.diagnostics.certificate import Certificate, certify
+from skconvfilter.diagnostics.convexity import estimate_local_convexity
 from skconvfilter.diagnostics.sampling import Subsample
+from skconvfilter.diagnostics.search import SearchBudget
 from skconvfilter.diagnostics.smoothness import estimate_smoothness
-from skconvfilter.diagnostics.sphere import SearchBudget
 from skconvfilter.diagnostics.theorems import Profile, Start
 from skconvfilter.estimators.data import Dataset
 from skconvfilter.estimators.results import FitResult
@@ -50,8 +50,8 @@ def filter_theory(
     within = np.pi / 2 if math.isnan(found.phi_0) else found.phi_0
     near = smooth.angles <= within + 1e-12
     return {
-        "gamma_": float(smooth.gamma[near].min()),
-        "L_": float(smooth.L[near].max()),
+        "gamma_": float(smooth.gamma.value[near].min()),
+        "L_": float(smooth.L.value[near].max()),
         "beta_": smooth.beta,
         "L_cross_": smooth.L_cross,
         "phi_0_": found.phi_0,

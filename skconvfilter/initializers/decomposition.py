@@ -208,7 +208,7 @@ def _fitting_lengths(activation: Activation, wanted: dict[int, Array]) -> Array:
     # The first order waits for the sign of the filter.
     unit = {order: activation.hermite(order, 1.0) for order in wanted if order > 1}
     shares = {order: c / math.factorial(order) for order, c in unit.items()}
-    powers = sum(shares[order] * wanted[order] for order in unit)
+    powers = np.sum([shares[order] * wanted[order] for order in unit], axis=0)
     powers = powers / sum(shares[order] * unit[order] for order in unit)
     powers = np.maximum(powers, _MIN_LENGTH**activation.homogeneity * max(powers.max(), 0))
     return powers ** (1 / activation.homogeneity)
@@ -316,7 +316,7 @@ def moment_misfit(
         slopes = bank.signs * hermite_slope(activation, order, lengths)
         contracted = contract(moment, order, U)
         square = h @ cosines**order @ h - 2 * np.sum(U * contracted @ h) + np.sum(moment**2)
-        value += share / order * square
+        value += float(share / order * square)
 
         across = h / lengths
         J = (slopes / order - across)[:, np.newaxis, np.newaxis] * along

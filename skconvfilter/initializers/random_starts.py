@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from skconvfilter.model.bank_objective import BankObjective
-from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array
 
 # Draws after which a start that activates no sample is taken as it is.
@@ -152,7 +152,7 @@ def random_banks(
         objective = objective.subset(rows)
     homogeneity = objective.activation.homogeneity
     if homogeneity is None:
-        power = objective.mean_square_response(W)
+        power = objective.mean_square_preactivation(W)
         return W / np.sqrt(np.where(power > 0, power, 1.0))
     weights = objective.sample_weight
     columns = np.column_stack([objective.targets, objective.predict(W, signs)])

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray
@@ -35,9 +34,9 @@ class TeacherEvents:
 
     def __init__(
         self,
-        samples: NDArray[np.float64],
+        samples: FloatArray,
         geometry: PatchGeometry,
-        teacher: NDArray[np.float64],
+        teacher: FloatArray,
     ) -> None:
         self.n_samples = len(samples)
         self.layout = geometry.layout

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,6 +40,16 @@ class PatchGeometry:
         return np.pad(images, widths).reshape(len(samples), -1)
 
 
+class HasConvolution(Protocol):
+    """An estimator that knows how flat samples are cut into patches, fitted or not."""
+
+    kernel_size: Any
+    input_shape: Any
+    stride: Any
+    padding: Any
+    dilation: Any
+
+
 @dataclass(frozen=True)
 class Convolution:
     """A convolution window moving over samples, as the user describes it.
@@ -65,9 +75,21 @@ class Convolution:
     dilation: int | tuple[int, ...] = 1
 
     @classmethod
-    def of(cls, estimator: Any) -> "Convolution":
-        """The convolution of an estimator, fitted or not, that has these parameters."""
-        return cls(*(getattr(estimator, field.name) for field in fields(cls)))
+    def of(cls, estimator: HasConvolution) -> "Convolution":
+        """The convolution of an estimator, fitted or not.
+
+        Raises
+        ------
+        TypeError
+            For an object without these parameters.
+        """
+        try:
+            return cls(*(getattr(estimator, field.name) for field in fields(cls)))
+        except AttributeError as error:
+            raise TypeError(
+                "estimator must have the parameters kernel_size, input_shape, stride, "
+                f"padding and dilation, such as ConvPatchExtractor(3), got {estimator!r}."
+            ) from error
 
     def geometry(self, n_features: int) -> PatchGeometry:
         """How flat samples of that length are cut into patches.

@@ -53,7 +53,7 @@ def check_any_samples(X: ArrayLike) -> NDArray[Any]:
 def cut_into_patches(
     X: NDArray[Any],
     convolution: Convolution,
-    rows: slice | NDArray[np.intp] = slice(None),
+    rows: slice | NDArray[np.integer[Any]] = slice(None),
 ) -> tuple[NDArray[np.float64], PatchGeometry]:
     """Flat float64 samples and their geometry.
 

@@ -70,7 +70,7 @@ class SGD(Solver):
         self, objective: SquaredError, state: SolverState, running: Indices
     ) -> None:
         evaluation = objective.gradient(state.W[:, running], state.signs[running])
-        dead = running[evaluation.peak <= 0]
+        dead = running[evaluation.max_abs_output <= 0]
         if len(dead):
             for restart in dead:
                 state.W[:, restart] = self.redraw(restart)
