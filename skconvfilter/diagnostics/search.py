@@ -209,7 +209,7 @@ class PatchSample:
     ) -> None:
         self.patches = patches
         self.sample = sample
-        self.inside = patches @ teacher > 0
+        self.inside: NDArray[np.bool_] = patches @ teacher > 0
 
     @classmethod
     def draw(
@@ -299,8 +299,8 @@ class DirectionSearch:
         self.patches = patches
         self.budget = budget
         teacher = events.teacher
-        self.unit = teacher / np.linalg.norm(teacher)
-        self.directions = random_directions(
+        self.unit: FloatArray = teacher / np.linalg.norm(teacher)
+        self.directions: FloatArray = random_directions(
             budget.n_directions, len(teacher), rng, self.unit
         )
         if budget.thorough and len(teacher) > 2:
@@ -308,7 +308,9 @@ class DirectionSearch:
             self.directions = np.column_stack([self.directions, axes, -axes])
         # Of one patch the three events exclude each other, so that nothing crosses.
         only = events.layout.n_patches == 1
-        self.quantities = [name for name in QUANTITIES if not (only and name == "cross")]
+        self.quantities: list[str] = [
+            name for name in QUANTITIES if not (only and name == "cross")
+        ]
 
     def sweep(self, angles: FloatArray) -> list[dict[str, Extreme]]:
         """The most extreme filter found for each quantity at every angle.

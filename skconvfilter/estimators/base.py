@@ -5,12 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
@@ -28,6 +27,47 @@ from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Status
 from skconvfilter.version import __version__
+
+if TYPE_CHECKING:
+    # scikit-learn has no types. Type checkers and editors are to know these parts of it:
+    # to them, what is derived from an unknown class may have any attribute.
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+    class BaseEstimator:
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def __getstate__(self) -> dict[str, Any]: ...
+        def __setstate__(self, state: dict[str, Any]) -> None: ...
+        def __sklearn_tags__(self) -> Any: ...
+
+    class RegressorMixin: ...
+
+    class TransformerMixin:
+        def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.floating[Any]]: ...
+        def set_output(self, *, transform: str | None = None) -> Self: ...
+
+    class InconsistentVersionWarning(UserWarning):
+        estimator_name: str
+        current_sklearn_version: str
+        original_sklearn_version: str
+
+        def __init__(self, **versions: str) -> None: ...
+
+    def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]: ...
+else:
+    from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+    from sklearn.exceptions import InconsistentVersionWarning
+    from sklearn.utils.metaestimators import available_if
+
+__all__ = [
+    "PatchRegressor",
+    "PersistentEstimator",
+    "TransformerMixin",
+    "VersionWarning",
+    "available_if",
+    "replace_fitted",
+    "unchanged_on_failure",
+]
 
 
 class VersionWarning(InconsistentVersionWarning):

@@ -3,21 +3,30 @@
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from skconvfilter.estimators.results import Scaling
 from skconvfilter.solvers.driver import Snapshot
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn < 1.9
+if TYPE_CHECKING:
+    # scikit-learn has no types.
+    Method = TypeVar("Method", bound=Callable[..., Any])
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """No callbacks."""
+    class CallbackSupportMixin:
+        def set_callbacks(self, *callbacks: Any) -> Self: ...
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """The method itself."""
-        return method
+    def with_callbacks(method: Method) -> Method: ...
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # scikit-learn < 1.9
+
+        class CallbackSupportMixin:
+            """No callbacks."""
+
+        def with_callbacks(method):
+            """The method itself."""
+            return method
 
 
 __all__ = ["CallbackSupportMixin", "FitCallbacks", "with_callbacks"]

@@ -5,11 +5,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import TransformerMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from skconvfilter.estimators.base import PersistentEstimator, unchanged_on_failure
+from skconvfilter.estimators.base import (
+    PersistentEstimator,
+    TransformerMixin,
+    available_if,
+    unchanged_on_failure,
+)
 from skconvfilter.estimators.data import check_flat_samples
 from skconvfilter.estimators.settings import check_boolean
 from skconvfilter.kernels.reference import patch_windows

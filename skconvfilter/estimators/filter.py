@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.metaestimators import available_if
 
 from skconvfilter.diagnostics.certificate import Certificate
 from skconvfilter.estimators.base import (
     PatchRegressor,
+    available_if,
     replace_fitted,
     unchanged_on_failure,
 )

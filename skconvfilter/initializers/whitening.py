@@ -50,22 +50,23 @@ class WhiteSamples:
     def __init__(
         self, blocks: Callable[[], Iterator[FloatArray]], targets: Array, weights: Array
     ) -> None:
-        self.weights = weights / weights.sum()
-        self.targets = targets - self.weights @ targets
-        self.variance = float(self.weights @ self.targets**2)
+        self.weights: Array = weights / weights.sum()
+        self.targets: Array = targets - self.weights @ targets
+        self.variance: float = float(self.weights @ self.targets**2)
         self._blocks = blocks
         start = next(iter(blocks()))
-        _, self.n_patches, self.patch_dim = start.shape
-        self.precision = float(np.finfo(start.dtype).eps)
+        self.n_patches: int = start.shape[1]
+        self.patch_dim: int = start.shape[2]
+        self.precision: float = float(np.finfo(start.dtype).eps)
         # A place amidst the patches, so that a mean far from 0 costs no digits.
         place = start.mean(axis=(0, 1), dtype=np.float64)
         sums, squares, squares_of_sums, products = self._scatters(place)
         mean = sums / self.n_patches
         covariance = squares / self.n_patches - np.outer(mean, mean)
-        self.basis = _inverse_root(covariance, self.precision)
-        self.rank = self.basis.shape[1]
-        self.mean = self.basis.T @ (place + mean)
-        self.first = self.basis.T @ products / self.n_patches
+        self.basis: Array = _inverse_root(covariance, self.precision)
+        self.rank: int = self.basis.shape[1]
+        self.mean: Array = self.basis.T @ (place + mean)
+        self.first: Array = self.basis.T @ products / self.n_patches
         covariance_of_sums = squares_of_sums - np.outer(sums, sums)
         # Independent white patches have sums of variance n_patches; compared with that,
         # sums that are all but equal vary by rounding only, and explain nothing.

@@ -12,9 +12,9 @@ _INTERFACE = 1
 why_not_compiled: str | None = None
 try:
     from skconvfilter.kernels import compiled
-except Exception as error:  # a stale build may raise anything
+except Exception as _error:  # a stale build may raise anything
     compiled = None  # type: ignore[assignment]
-    why_not_compiled = str(error)
+    why_not_compiled = str(_error)
 else:
     if getattr(compiled, "INTERFACE", None) != _INTERFACE:
         compiled = None  # type: ignore[assignment]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skconvfilter.kernels.dispatch import kernel
-from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.model.forward import pack, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 
@@ -38,8 +38,8 @@ class TeacherEvents:
         geometry: PatchGeometry,
         teacher: FloatArray,
     ) -> None:
-        self.n_samples = len(samples)
-        self.layout = geometry.layout
+        self.n_samples: int = len(samples)
+        self.layout: PatchLayout = geometry.layout
         self.teacher = teacher
         blocks = row_blocks(len(samples), len(teacher))
         self._packed = [pack(samples[rows], geometry) for rows in blocks]

@@ -194,9 +194,9 @@ class MultiStart:
         validation: SquaredError | None = None,
         callback: Callback | None = None,
     ) -> None:
-        self.candidates = starts
+        self.candidates: Candidates = starts
         self.advances: list[Advanced] = []
-        self.stopped = False
+        self.stopped: bool = False
         self.floor = floor
         self.validation = validation
         self.callback = callback
