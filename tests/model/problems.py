@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import Convolution, PatchGeometry
-from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.squared_error import Evaluation
 from tests.kernels.oracle import (
     NaiveConvolution,
     convolutions,
@@ -30,14 +31,31 @@ class Problem(NamedTuple):
     signs: np.ndarray
 
     @property
+    def data(self):
+        return self
+
+    def with_data(self, **changes):
+        return self._replace(**changes)
+
+    def with_filters(self, filters):
+        """The same data, and these filters, shape (R, p)."""
+        return self._replace(W=filters.T, signs=self.signs[: len(filters)])
+
+    @property
+    def options(self):
+        return {
+            "sample_weight": self.weights,
+            "alpha": self.alpha,
+            "fit_intercept": self.fit_intercept,
+        }
+
+    @property
     def objective(self):
+        return self.objective_on(self.samples)
+
+    def objective_on(self, samples, **options):
         return FilterObjective(
-            self.samples,
-            self.geometry,
-            self.targets,
-            sample_weight=self.weights,
-            alpha=self.alpha,
-            fit_intercept=self.fit_intercept,
+            samples, self.geometry, self.targets, **self.options | options
         )
 
     @property
@@ -130,15 +148,23 @@ def problems(draw, dtypes=(np.float32, np.float64), alphas=(0.0, 0.3)):
     )
 
 
-def signs_of_responses(problem, W):
+def assert_same(result, expected, **tolerances):
+    """All that two evaluations hold is the same."""
+    for field, ours, theirs in zip(Evaluation._fields, result, expected, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, err_msg=field, **tolerances)
+
+
+def signs_of_products(problem, W):
     """Which patches are active for the filters, (n, k, R): constant within a cell."""
     return np.sign(problem.patches @ W)
 
 
 def steps_within_cell(problem):
     """A step (R,) for each filter: twice it along any axis changes no sign."""
-    responses = np.abs(problem.patches @ problem.W)
+    products = np.abs(problem.patches @ problem.W)
     largest = np.abs(problem.patches).max(axis=2, keepdims=True)
-    reach = np.full(responses.shape, np.inf)
-    np.divide(responses, largest, out=reach, where=largest > 0)
+    reach = np.full(products.shape, np.inf)
+    np.divide(products, largest, out=reach, where=largest > 0)
     return np.minimum(reach.min(axis=(0, 1)) / 3, 0.01)

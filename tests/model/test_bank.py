@@ -1,35 +1,24 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skconvfilter.model import forward
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank import (
+    activation_maps,
     bank_blocks,
-    bank_jacobian,
     bank_values,
     block_patches,
     check_activation,
     check_bank,
     check_output_weights,
-    patch_responses,
     pooling_scale,
+    preactivations,
 )
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import Convolution, flatten_windows
+from tests.model.banks import FUNCTIONS
 from tests.model.problems import make_problem, problems
-
-FUNCTIONS = {
-    "relu": lambda x: max(0.0, x),
-    "leaky_relu": lambda x: max(0.01 * x, x),
-    "squared_relu": lambda x: max(0.0, x) ** 2,
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
-    "tanh": math.tanh,
-    "erf": math.erf,
-}
 
 
 def naive_bank_values(patches, W, name, v, pooling):
@@ -38,14 +27,14 @@ def naive_bank_values(patches, W, name, v, pooling):
     for sample in np.float64(patches):
         total = 0.0
         for w, sign in zip(W.T, v, strict=True):
-            activations = [FUNCTIONS[name](float(patch @ w)) for patch in sample]
+            activations = [FUNCTIONS[name][0](float(patch @ w)) for patch in sample]
             total += sign * (sum(activations) if pooling == "sum" else np.mean(activations))
         values.append(total)
     return np.array(values)
 
 
 def tolerance(problem):
-    """What rounding makes of the values: that of every response, and of their sum."""
+    """What rounding makes of the values: that of every inner product, and of their sum."""
     patches, W = np.float64(problem.patches), np.abs(problem.W)
     sizes = 1 + np.abs(patches) @ W
     return 50 * np.finfo(problem.samples.dtype).eps * (sizes**2).sum(axis=(1, 2)).max()
@@ -94,16 +83,10 @@ def test_patches_of_a_block_are_those_of_the_loops(problem):
     patches = block_patches(problem.samples, problem.geometry)
     np.testing.assert_array_equal(patches, problem.patches)
     assert patches.dtype == problem.samples.dtype
-    responses = patch_responses(patches, problem.W)
-    assert responses.dtype == problem.samples.dtype
+    products = preactivations(patches, problem.W)
+    assert products.dtype == problem.samples.dtype
     expected = problem.patches @ problem.W
-    np.testing.assert_allclose(responses, expected, rtol=0, atol=tolerance(problem))
-
-
-def jacobian_of(patches, W, activation, output_weights=None, pooling="sum"):
-    v = np.ones(W.shape[1]) if output_weights is None else output_weights
-    weights = pooling_scale(pooling, patches.shape[1]) * v
-    return bank_jacobian(patches, patch_responses(patches, W), activation, weights)
+    np.testing.assert_allclose(products, expected, rtol=0, atol=tolerance(problem))
 
 
 @pytest.mark.parametrize("n_patches", [1, 3, 7, 8, 20])
@@ -113,72 +96,33 @@ def test_patches_one_behind_the_other_are_not_copied(n_patches):
     geometry = Convolution(4, stride=4).geometry(4 * n_patches)
     patches = block_patches(samples, geometry)
     assert np.shares_memory(patches, samples)
-    responses = patch_responses(patches, W)
+    products = preactivations(patches, W)
     expected = np.einsum("nkp,pt->nkt", samples.reshape(5, n_patches, 4), W)
-    np.testing.assert_allclose(responses, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(products, expected, rtol=1e-12, atol=1e-12)
     X = samples.reshape(5, n_patches, 4)
     assert np.shares_memory(block_patches(*flatten_windows(X)), X)
 
 
-@given(
-    problem=problems(dtypes=(np.float64,)),
-    name=st.sampled_from(["squared_relu", "sigmoid", "tanh", "erf"]),
-    pooling=st.sampled_from(["sum", "mean"]),
-)
-def test_jacobian_is_that_of_finite_differences(problem, name, pooling):
-    activation, W = ACTIVATIONS[name], problem.W
-    kwargs = {"output_weights": problem.signs, "pooling": pooling}
-    patches = block_patches(problem.samples, problem.geometry)
-    jacobian = jacobian_of(patches, W, activation, **kwargs)
-    assert jacobian.shape == (len(patches), W.shape[1], W.shape[0])
-    direction, step = np.random.default_rng(0).standard_normal(W.shape), 1e-6
-
-    def values(W):
-        return bank_values(problem.samples, problem.geometry, W, activation, **kwargs)
-
-    differences = (values(W + step * direction) - values(W - step * direction)) / (2 * step)
-    expected = np.einsum("ntp,pt->n", jacobian, direction)
-    # At most, where the second derivative of the squared ReLU jumps.
-    jump = step * ((problem.patches @ direction) ** 2).sum(axis=(1, 2)).max()
-    rounding = 1e-9 * (1 + np.abs(values(W)).max())
-    np.testing.assert_allclose(differences, expected, rtol=1e-7, atol=jump + rounding)
-
-
-@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
-@pytest.mark.parametrize("pooling", ["sum", "mean"])
-def test_piecewise_linear_bank_is_its_jacobian_times_its_filters(name, pooling):
-    problem = make_problem()
-    kwargs = {"output_weights": problem.signs, "pooling": pooling}
-    bank = (problem.W, ACTIVATIONS[name])
-    patches = block_patches(problem.samples, problem.geometry)
-    jacobian = jacobian_of(patches, *bank, **kwargs)
-    values = bank_values(problem.samples, problem.geometry, *bank, **kwargs)
-    np.testing.assert_allclose(np.einsum("ntp,pt->n", jacobian, problem.W), values)
-
-
-def test_jacobian_at_the_kink_is_zero():
-    patches = np.array([[[1.0, 0.0], [0.0, 1.0]]])
-    W = np.array([[0.0, 0.0], [2.0, -1.0]])
-    jacobian = jacobian_of(patches, W, ACTIVATIONS["relu"])
-    np.testing.assert_array_equal(jacobian, [[[0, 1], [0, 0]]])
-
-
-@pytest.mark.parametrize("block", [{"_BLOCK_ROWS": 1}, {"_BLOCK_ELEMENTS": 40}])
-def test_blocks_are_invisible(monkeypatch, block):
-    problem = make_problem(n_samples=41)
-    bank = (problem.samples, problem.geometry, problem.W, ACTIVATIONS["tanh"])
-    values = bank_values(*bank)
-    for name, size in block.items():
-        monkeypatch.setattr(forward, name, size)
-    calls = []
+def test_many_rows_are_as_their_repetitions():
+    problem = make_problem(n_samples=100)
+    bank = problem.geometry, problem.W, ACTIVATIONS["tanh"]
+    tiled = np.tile(problem.samples, (11, 1))
+    n_blocks = []
 
     def map_blocks(function, blocks):
-        calls.extend(blocks)
-        return map(function, calls)
+        n_blocks.append(len(blocks))
+        return map(function, blocks)
 
-    same = bank_values(*bank, map_blocks=map_blocks)
-    np.testing.assert_allclose(same, values, rtol=1e-14, atol=1e-14)
-    assert len(calls) == 3
+    values, many = (
+        bank_values(problem.samples, *bank),
+        bank_values(tiled, *bank, map_blocks=map_blocks),
+    )
+    np.testing.assert_allclose(many, np.tile(values, 11), rtol=1e-13, atol=1e-13)
+    maps, many = activation_maps(problem.samples, *bank), activation_maps(tiled, *bank)
+    np.testing.assert_allclose(many, np.concatenate([maps] * 11), rtol=1e-13, atol=1e-13)
+    pooled = maps.sum(axis=(1, *range(2, maps.ndim)))
+    np.testing.assert_allclose(pooled, values, rtol=1e-12, atol=1e-12)
+    assert n_blocks == [3]
 
 
 @given(
@@ -193,7 +137,7 @@ def test_what_is_made_of_a_block_is_small(n_samples, n_patches, patch_dim, n_fil
     assert [row for block in rows for row in block] == list(range(n_samples))
     most = max(len(block) for block in rows)
     made = [n_patches * patch_dim, n_patches * n_filters, patch_dim * n_filters]
-    assert most <= 16 or most * max(made) <= forward._BLOCK_ELEMENTS
+    assert most <= 16 or most * max(made) <= 2**18
 
 
 def test_activations_are_checked():

@@ -4,8 +4,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from skconvfilter.model.blocks import SampleBlocks, scaled
-from skconvfilter.model.objective import FilterObjective
+from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.filter_objective import FilterObjective
 from tests.model.problems import make_problem
 
 
@@ -44,7 +44,6 @@ def test_selections_are_those_of_the_array(rows, array):
     assert selected.shape == expected.shape
     np.testing.assert_array_equal(selected, expected)
     np.testing.assert_array_equal(selected[1::2], expected[1::2])
-    np.testing.assert_array_equal(scaled(selected, -3), expected / 8)
     columns = np.arange(23.0)[rows]
     parts = selected.split(columns, None)
     assert all(nothing is None for _, _, nothing in parts)
@@ -81,45 +80,6 @@ def test_the_first_pass_checks_every_block(spoil, message, array):
     # Those not selected, too: they may be used elsewhere.
     with pytest.raises(ValueError, match=message):
         blocks_of(array)[:3].min()
-
-
-@pytest.mark.parametrize("fit_intercept", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_rows", [1, 7, 41])
-def test_an_objective_is_the_same_on_blocks(n_rows, weighted, fit_intercept):
-    problem = make_problem(
-        n_samples=41, weighted=weighted, fit_intercept=fit_intercept, alpha=0.1
-    )
-    here, W, signs = problem.objective, problem.W, problem.signs
-    blocks = blocks_of(problem.samples, problem.samples.dtype, n_rows)
-    weights = problem.weights
-    there = FilterObjective(
-        blocks,
-        problem.geometry,
-        problem.targets,
-        sample_weight=weights,
-        alpha=0.1,
-        fit_intercept=fit_intercept,
-    )
-    for name in ("value", "gradient", "gauss_newton", "products", "best_scale"):
-        found = [getattr(objective, name)(W, signs) for objective in (there, here)]
-        for ours, theirs in zip(*found, strict=True):
-            if theirs is not None:
-                np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
-    intercept = np.linspace(-1, 1, len(signs))
-    losses = [o.validation_loss(W, signs, intercept) for o in (there, here)]
-    np.testing.assert_allclose(*losses, rtol=1e-12)
-    rows = np.array([30, 2, 8, 40, 11])
-    gradients = [o.batch_gradient(W, signs, rows) for o in (there, here)]
-    np.testing.assert_allclose(*gradients, rtol=1e-12, atol=1e-14)
-    bounds = [o.curvature_bounds()[0] for o in (there, here)]
-    np.testing.assert_allclose(*bounds, rtol=1e-12, atol=1e-14)
-    part = there.subset(np.sort(rows))
-    assert part.is_in_memory
-    assert not there.is_in_memory
-    np.testing.assert_array_equal(
-        part.value(W, signs).loss, here.subset(np.sort(rows)).value(W, signs).loss
-    )
 
 
 def test_blocks_are_not_kept():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 
 N_SAMPLES, N_PARTS, PATCH_DIM = 40_000, 40, 4
 TEACHER = np.array([1.2, 0.0, 0.9, 0.0])  # of norm 1.5

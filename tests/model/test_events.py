@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skconvfilter.model.events import BOTH, FILTER, TEACHER, TeacherEvents
-from skconvfilter.model.geometry import Convolution, PatchGeometry
+from skconvfilter.model.geometry import PatchGeometry
 from tests.kernels.oracle import convolutions, naive_patches, window_layout
 
 EVENTS = (BOTH, FILTER, TEACHER)
@@ -22,7 +21,7 @@ def naive_mean_patches(patches, w, teacher):
 
 @st.composite
 def problems(draw):
-    """Integers, so that responses are exact and many are 0."""
+    """Integers, so that inner products are exact and many are 0."""
     convolution = draw(convolutions(padded=False))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_samples = draw(st.integers(1, 40))
@@ -64,12 +63,3 @@ def test_moments_and_projections_are_those_of_the_mean_patches(problem):
                 np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
         expected = [probe @ means[event] for event, probe in probes[r]]
         np.testing.assert_allclose(projections[r], expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("wanted", [(), (FILTER,), (TEACHER,), (FILTER, TEACHER)])
-def test_only_what_is_wanted_is_made(wanted):
-    samples = np.random.default_rng(0).standard_normal((20, 12))
-    geometry = Convolution(kernel_size=2, stride=2).geometry(12)
-    events = TeacherEvents(samples, geometry, np.array([1.0, -1.0]))
-    (means,) = events.mean_patches(np.array([[1.0], [2.0]]), wanted)
-    assert set(means) == {BOTH, *wanted}

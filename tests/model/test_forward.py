@@ -1,17 +1,9 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skconvfilter.kernels.dispatch import kernel
-from skconvfilter.model import forward
-from skconvfilter.model.forward import (
-    joined,
-    model_values,
-    pack,
-    response_map,
-    row_blocks,
-)
+from skconvfilter.model.forward import activation_map, model_values, pack, row_blocks
 from tests.kernels.oracle import naive_active_means, naive_values
 from tests.model.problems import make_problem, problems
 
@@ -37,17 +29,10 @@ def test_packed_samples_have_the_padding(problem):
     np.testing.assert_allclose(A, expected, rtol=0, atol=tolerance(problem))
 
 
-def test_joined_blocks_are_one_float64_array_with_the_samples_first():
-    blocks = [np.full((2, n), n, dtype=np.float32) for n in (3, 1)]
-    result = joined(iter(blocks))
-    assert result.dtype == np.float64
-    np.testing.assert_array_equal(result, [[3, 3]] * 3 + [[1, 1]])
-
-
 @given(problem=problems())
-def test_response_map_has_the_relu_of_every_patch(problem):
+def test_activation_map_has_the_relu_of_every_patch(problem):
     w = problem.W[:, 0]
-    maps = response_map(problem.samples, problem.geometry, w)
+    maps = activation_map(problem.samples, problem.geometry, w)
     assert maps.dtype == problem.samples.dtype
     assert maps.shape[1:] == problem.geometry.layout.grid_shape
     expected = np.maximum(problem.patches @ w, 0)
@@ -55,28 +40,17 @@ def test_response_map_has_the_relu_of_every_patch(problem):
     np.testing.assert_allclose(flat, expected, rtol=0, atol=tolerance(problem))
 
 
-@given(problem=problems())
-def test_model_value_is_the_mean_of_the_response_map(problem):
-    w = problem.W[:, 0]
-    maps = response_map(problem.samples, problem.geometry, w)
-    values = model_values(problem.samples, problem.geometry, w[:, np.newaxis])[:, 0]
-    means = maps.mean(axis=tuple(range(1, maps.ndim)))
-    np.testing.assert_allclose(means, values, rtol=0, atol=tolerance(problem))
-
-
-@pytest.mark.parametrize("block", [{"_BLOCK_ROWS": 1}, {"_BLOCK_ELEMENTS": 40}])
-def test_blocks_are_invisible(monkeypatch, block):
-    problem = make_problem(n_samples=41)
-    w = problem.W[:, 0]
-    maps = response_map(problem.samples, problem.geometry, w)
-    values = model_values(problem.samples, problem.geometry, problem.W)
-    for name, size in block.items():
-        monkeypatch.setattr(forward, name, size)
-    assert len(row_blocks(len(problem.samples), len(w))) == 3
-    same_maps = response_map(problem.samples, problem.geometry, w)
-    np.testing.assert_allclose(same_maps, maps, rtol=1e-14, atol=1e-14)
-    same_values = model_values(problem.samples, problem.geometry, problem.W)
-    np.testing.assert_allclose(same_values, values, rtol=1e-14, atol=1e-14)
+def test_many_rows_are_as_their_repetitions():
+    problem = make_problem(n_samples=100)
+    geometry, tiled = problem.geometry, np.tile(problem.samples, (11, 1))
+    assert len(row_blocks(len(tiled), len(problem.W))) == 3
+    values = model_values(problem.samples, geometry, problem.W)
+    many = model_values(tiled, geometry, problem.W)
+    np.testing.assert_allclose(many, np.tile(values, (11, 1)), rtol=0, atol=1e-14)
+    maps = activation_map(problem.samples, geometry, problem.W[:, 0])
+    many = activation_map(tiled, geometry, problem.W[:, 0])
+    expected = np.concatenate([maps] * 11)
+    np.testing.assert_allclose(many, expected, rtol=0, atol=1e-14)
 
 
 @given(
@@ -88,7 +62,7 @@ def test_blocks_cut_the_rows_in_order(n_samples, patch_dim):
     rows = [range(n_samples)[block] for block in blocks]
     assert [row for block in rows for row in block] == list(range(n_samples))
     most = max(len(block) for block in rows)
-    assert most <= forward._BLOCK_ROWS
+    assert most <= 512
     # All but the last fill the lanes of the compiled kernels.
     assert all(len(block) % 16 == 0 for block in rows[:-1])
-    assert most <= 16 or most * patch_dim <= forward._BLOCK_ELEMENTS
+    assert most <= 16 or most * patch_dim <= 2**18
