@@ -4,7 +4,6 @@ import copy
 import sys
 import warnings
 from functools import cache
-from itertools import product
 
 import numpy as np
 import pytest
@@ -104,18 +103,17 @@ def test_graphs_of_every_geometry_predict_alike(geometry, kind, run):
 
 
 @pytest.mark.parametrize(
-    ("activation", "pooling", "output_weights"),
-    [*product(ACTIVATIONS, ["sum", "mean"], ["ones", "signs"])],
+    ("kind", "params"),
+    [
+        ("one", {"output_sign": -1}),
+        ("one", {"fit_intercept": False}),
+        *(("bank", {"activation": name, "pooling": "mean"}) for name in ACTIVATIONS),
+        ("bank", {"pooling": "sum", "output_weights": "signs"}),
+    ],
+    ids=str,
 )
-def test_graphs_of_every_bank_predict_alike(activation, pooling, output_weights, run):
-    params = {"activation": activation, "pooling": pooling}
-    estimator, X = fitted("bank", **params, output_weights=output_weights)
-    assert_equal(run(estimator, X), estimator, X)
-
-
-@pytest.mark.parametrize("params", [{"output_sign": -1}, {"fit_intercept": False}], ids=str)
-def test_graphs_have_the_sign_and_the_intercept(params, run):
-    estimator, X = fitted("one", **params)
+def test_graphs_of_every_model_predict_alike(kind, params, run):
+    estimator, X = fitted(kind, **params)
     assert_equal(run(estimator, X), estimator, X)
 
 
@@ -140,7 +138,7 @@ def test_graphs_say_who_made_them():
 
 
 @pytest.mark.parametrize(
-    "other", [LinearRegression(), ConvPatchExtractor(), ConvReLUFilterRegressor, None]
+    "other", [LinearRegression(), ConvPatchExtractor(), ConvReLUFilterRegressor]
 )
 def test_other_estimators_are_refused(other):
     with pytest.raises(TypeError, match="estimator must be a ConvReLUFilterRegressor or"):

@@ -22,7 +22,7 @@ class Case(NamedTuple):
 
 @st.composite
 def integer_cases(draw):
-    """Integers, so that many a response is exactly 0, and no sum is rounded."""
+    """Integers, so that many inner products are exactly 0, and no sum is rounded."""
     convolution = draw(convolutions(padded=False))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_samples, n_filters = draw(st.integers(1, 4)), draw(st.integers(1, 5))
@@ -88,7 +88,7 @@ class Bounds(NamedTuple):
     def of(cls, case):
         """Sums of m terms differ by at most m eps times the sum of their sizes.
 
-        A patch whose response may thus have either sign may be active or not.
+        A patch whose inner product may thus have either sign may be active or not.
         """
         k, p = case.patches.shape[1:]
         eps = float(np.finfo(case.samples.dtype).eps)
@@ -104,7 +104,10 @@ class Bounds(NamedTuple):
 
 def results(kernel, case):
     """What a kernel makes of a case, in the order of the bounds."""
-    packed = kernel.pack(case.samples, case.layout)
+    return results_of_packed(kernel, kernel.pack(case.samples, case.layout), case)
+
+
+def results_of_packed(kernel, packed, case):
     return (
         kernel.active_mean_patches(packed, case.layout, case.filters),
         kernel.mean_activations(packed, case.layout, case.filters),

@@ -1,4 +1,4 @@
-"""What the compiled kernels add to the contract: lanes, tiles, and trust in nobody."""
+"""What the compiled kernels add to the contract: lanes, tiles, and checks of memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from tests.kernels.cases import (
     make_normal_case,
     normal_cases,
     results,
+    results_of_packed,
 )
 
 compiled = pytest.importorskip(
@@ -35,7 +36,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 # 3 x 2 windows in rows of 7, as far as element 46.
 GRID = PatchLayout((5, 4), (7, 1), (3, 2), (7, 1))
 # As many as lanes of either dtype, one fewer and one more.
-N_SAMPLES = [1, 7, 8, 9, 15, 16, 17, 33]
+N_SAMPLES = [7, 8, 15, 16, 17]
 
 
 def integer_case(n_samples, n_filters, dtype):
@@ -51,7 +52,7 @@ def test_every_instruction_set_takes_part():
 
 
 @every_set
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=normal_cases())
 def test_results_are_those_of_the_reference(kernel, case):
     ours, theirs = results(kernel, case), results(reference, case)
@@ -102,7 +103,7 @@ def test_samples_lie_in_aligned_lanes_and_the_rest_is_zero(kernel, dtype, n_samp
 @every_set
 @every_dtype
 @pytest.mark.parametrize("n_samples", N_SAMPLES)
-@pytest.mark.parametrize("n_filters", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n_filters", [1, 4, 7])
 def test_a_sample_that_is_not_finite_stays_in_its_lane(kernel, dtype, n_samples, n_filters):
     # The last one has neighbours before it, and lanes without a sample behind it.
     case = integer_case(n_samples, n_filters, dtype)
@@ -120,27 +121,20 @@ def test_a_sample_that_is_not_finite_stays_in_its_lane(kernel, dtype, n_samples,
 @pytest.mark.parametrize("n_samples", N_SAMPLES)
 def test_what_lies_in_lanes_without_a_sample_never_shows(kernel, dtype, n_samples):
     case = integer_case(n_samples, 7, dtype)
+    expected = results(kernel, case)
     packed = kernel.pack(case.samples, GRID)
-
-    def all_results():
-        return [
-            kernel.active_mean_patches(packed, GRID, case.filters),
-            kernel.mean_activations(packed, GRID, case.filters),
-            kernel.mean_patches(packed, GRID),
-        ]
-
-    expected = all_results()
     empty = -n_samples % packed.groups.shape[2]
     if empty:
         packed.groups[-1, :, -empty:] = np.nan
-    for mine, theirs in zip(all_results(), expected, strict=True):
+    ours = results_of_packed(kernel, packed, case)
+    for mine, theirs in zip(ours, expected, strict=True):
         assert mine.shape[-1] == n_samples
         np.testing.assert_array_equal(mine, theirs)
 
 
 @every_set
 @every_dtype
-@pytest.mark.parametrize("n_filters", range(1, 11))
+@pytest.mark.parametrize("n_filters", [1, 2, 3, 4, 7, 10])
 def test_a_filter_does_not_depend_on_the_others(kernel, dtype, n_filters):
     case = integer_case(33, n_filters, dtype)
     batch = results(kernel, case)
@@ -153,23 +147,6 @@ def test_a_filter_does_not_depend_on_the_others(kernel, dtype, n_filters):
         A, values, _ = results(kernel, case._replace(filters=others))
         np.testing.assert_array_equal(A[r], batch[0][r])
         np.testing.assert_array_equal(values[r], batch[1][r])
-
-
-@every_set
-@every_dtype
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [0, 5, slice(None)], ids=str)
-def test_filters_that_are_not_finite_harm_no_others(kernel, dtype, bad, where):
-    case = integer_case(17, 3, dtype)
-    expected = results(kernel, case)
-    case.filters[where, 1] = bad
-    A, values, _ = results(kernel, case)
-    assert np.isfinite(A).all()
-    for r in (0, 2):
-        np.testing.assert_array_equal(A[r], expected[0][r])
-        np.testing.assert_array_equal(values[r], expected[1][r])
-    # What is active at an infinite filter has an infinite response, and 0 * inf is NaN.
-    assert not np.isfinite(values[1][(A[1] != 0).any(axis=0)]).any()
 
 
 @every_set
@@ -201,24 +178,16 @@ def test_samples_that_are_not_aligned_are_packed(kernel, dtype, n_bytes):
 
 
 @every_set
-@pytest.mark.parametrize(
-    "dtype", ["f2", "g", "i4", "i8", "u8", "c8", "c16", "O", "S8", ">f4", ">f8"]
-)
+@pytest.mark.parametrize("dtype", ["f2", "i8", "c16", "O", ">f8"])
 def test_samples_of_other_dtypes_are_refused(kernel, dtype):
     with pytest.raises(TypeError, match="float32 or float64"):
         kernel.pack(np.zeros((17, 49), dtype=dtype), GRID)
 
 
-@pytest.mark.parametrize("name", ["", "numpy", "AVX2", "baseline\0", "é"])
+@pytest.mark.parametrize("name", ["", "numpy", "AVX2"])
 def test_unknown_instruction_sets_are_refused(name):
     with pytest.raises(ValueError, match="baseline"):
         compiled.Kernel(name)
-
-
-@pytest.mark.parametrize("arguments", [(), (None,), (1,), (b"baseline",)], ids=str)
-def test_instruction_sets_are_named_by_a_string(arguments):
-    with pytest.raises((TypeError, ValueError)):
-        compiled.Kernel(*arguments)
 
 
 def aligned_copy(array, offset=0):
@@ -308,25 +277,15 @@ def test_layouts_that_do_not_fit_the_samples_are_refused(kernel, dtype, layout):
     assert_refused(kernel, packed, layout, case.filters)
 
 
-def test_layouts_without_taps_are_refused():
-    kernel = KERNELS["baseline"]
-    packed = kernel.pack(np.ones((17, 49)), GRID)
-    layout = PatchLayout((5,), (1,), (0,), (1,))
-    assert_refused(kernel, packed, layout, np.ones((0, 3)))
-
-
 @every_set
 @every_dtype
 @pytest.mark.parametrize(
     "filters",
     [
         np.ones((5, 3)),
-        np.ones((7, 3)),
         np.ones((3, 6)),
-        np.ones((0, 3)),
         np.ones(6),
         np.ones((6, 3, 1)),
-        np.float64(1.0),
         np.full((6, 3), "x"),
     ],
     ids=lambda filters: f"{np.shape(filters)} {filters.dtype}",

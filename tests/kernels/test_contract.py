@@ -51,7 +51,7 @@ def assert_results_are_those_of_the_loops(kernel, case, **units):
 
 
 @every_kernel
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(case=integer_cases())
 def test_results_are_those_of_the_loops(kernel, case):
     # The sums are exact, and then divided.
@@ -75,7 +75,7 @@ def test_rounding_of_any_numbers_is_that_of_the_dtype(kernel, dtype):
 
 @every_kernel
 @every_dtype
-@pytest.mark.parametrize("row_step", [-2, -1, 1, 2])
+@pytest.mark.parametrize("row_step", [-2, 2])
 def test_rows_may_lie_anywhere(kernel, dtype, row_step):
     # More samples than lie side by side in lanes.
     values = np.random.default_rng(0).standard_normal((35, 14)).astype(dtype)
@@ -90,7 +90,7 @@ def test_rows_may_lie_anywhere(kernel, dtype, row_step):
 
 @every_kernel
 @every_dtype
-@pytest.mark.parametrize("n_filters", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n_filters", [1, 2, 4, 7])
 def test_a_patch_at_the_kink_is_inactive(kernel, dtype, n_filters):
     # Inner products with (1, -1): 0, 0, 2 and -2.
     samples = np.array([[2, 2, -3, -3, 3, 1, 1, 3]], dtype=dtype)
@@ -113,7 +113,7 @@ def test_a_gate_lets_only_patches_count_that_are_active_for_it_too(kernel, case)
 
 
 @every_kernel
-@pytest.mark.parametrize("length", [0, 1, 3])
+@pytest.mark.parametrize("length", [1, 3])
 def test_a_gate_of_another_length_is_refused(kernel, length):
     packed = kernel.pack(np.ones((3, 8)), PAIRS)
     with pytest.raises(ValueError, match=r"must have shape \(2, n_filters\)"):
@@ -132,7 +132,7 @@ def test_no_patch_is_active_for_the_zero_filter(kernel, dtype):
 
 @every_kernel
 @every_dtype
-@pytest.mark.parametrize("n_filters", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n_filters", [1, 4, 7])
 def test_no_patch_is_active_for_a_nan_filter_and_its_value_is_nan(kernel, dtype, n_filters):
     samples = np.random.default_rng(0).standard_normal((3, 8)).astype(dtype)
     filters = np.tile([[1.0], [np.nan]], n_filters)
@@ -140,18 +140,6 @@ def test_no_patch_is_active_for_a_nan_filter_and_its_value_is_nan(kernel, dtype,
         A, values, _ = results(kernel, Case(PAIRS, samples, None, filters))
     np.testing.assert_array_equal(A, 0)
     assert np.isnan(values).all()
-
-
-@every_kernel
-@every_dtype
-@pytest.mark.parametrize("infinity", [np.inf, -np.inf])
-def test_infinite_responses_are_active_by_their_sign(kernel, dtype, infinity):
-    samples = np.array([[1, 2, 1, 2, 3, 1, 1, 3]], dtype=dtype)
-    filters = np.full((2, 1), infinity)
-    with np.errstate(invalid="ignore"):
-        A, values, means = results(kernel, Case(PAIRS, samples, None, filters))
-    np.testing.assert_array_equal(values, max(infinity, 0))
-    np.testing.assert_array_equal(A[0], means if infinity > 0 else 0)
 
 
 @every_kernel
@@ -201,46 +189,40 @@ READERS = {f"{name}.pack": kernel.pack for name, kernel in KERNELS.items()} | {
 }
 
 
+UNREADABLE = {
+    "too short": (np.ones((20, 14))[:, :13], LONG, r"element 13 .* 13 elements"),
+    "one element": (np.ones((20, 14))[:, :1], LONG, r"element 13 .* 1 elements"),
+    **{
+        f"begin before, {axis}": (np.ones((3, 50)), layout, "patches reach")
+        for axis, layout in {
+            "grid": PatchLayout((5,), (-2,), (6,), (1,)),
+            "window": PatchLayout((5,), (2,), (6,), (-1,)),
+            "second axis": PatchLayout((3, 2), (2, -1), (6,), (1,)),
+        }.items()
+    },
+    **{
+        f"{len(shape)}-D": (np.ones(shape), LONG, "2-D array")
+        for shape in [(14,), (1, 14, 1)]
+    },
+    **{
+        name: (samples, LONG, "contiguous rows")
+        for name, samples in {
+            "stepped": np.ones((3, 28))[:, ::2],
+            "reversed": np.ones((3, 14))[:, ::-1],
+            "Fortran": np.ones((3, 14), order="F"),
+            "broadcast": np.broadcast_to(np.ones((3, 1)), (3, 14)),
+        }.items()
+    },
+}
+
+
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-class TestRefuses:
-    """Whatever reads samples by offsets."""
-
-    @pytest.mark.parametrize("n_features", [1, 6, 13])
-    def test_samples_that_end_before_the_last_patch(self, reader, n_features):
-        samples = np.ones((20, 14))[:, :n_features]
-        with pytest.raises(ValueError, match=rf"element 13 .* {n_features} elements"):
-            reader(samples, LONG)
-
-    @pytest.mark.parametrize(
-        "layout",
-        [
-            PatchLayout((5,), (-2,), (6,), (1,)),
-            PatchLayout((5,), (2,), (6,), (-1,)),
-            PatchLayout((3, 2), (2, -1), (6,), (1,)),
-        ],
-    )
-    def test_patches_that_begin_before_the_sample(self, reader, layout):
-        with pytest.raises(ValueError, match="patches reach"):
-            reader(np.ones((3, 50)), layout)
-
-    @pytest.mark.parametrize("shape", [(14,), (1, 14, 1), (2, 2, 14)])
-    def test_samples_that_are_not_2d(self, reader, shape):
-        with pytest.raises(ValueError, match="2-D array"):
-            reader(np.ones(shape), LONG)
-
-    @pytest.mark.parametrize(
-        "samples",
-        [
-            np.ones((3, 28))[:, ::2],
-            np.ones((3, 14))[:, ::-1],
-            np.ones((3, 14), order="F"),
-            np.broadcast_to(np.ones((3, 1)), (3, 14)),
-        ],
-        ids=["stepped", "reversed", "Fortran", "broadcast"],
-    )
-    def test_rows_that_are_not_contiguous(self, reader, samples):
-        with pytest.raises(ValueError, match="contiguous rows"):
-            reader(samples, LONG)
+@pytest.mark.parametrize(
+    ("samples", "layout", "message"), UNREADABLE.values(), ids=UNREADABLE
+)
+def test_samples_that_cannot_be_read_are_refused(reader, samples, layout, message):
+    with pytest.raises(ValueError, match=message):
+        reader(samples, layout)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +239,6 @@ def test_filters_of_another_shape_are_refused(kernel, filters, shape):
         assert str(caught.value).endswith(f"not {shape}.")
 
 
-def test_patch_responses_refuse_filters_of_another_shape():
+def test_preactivations_refuse_filters_of_another_shape():
     with pytest.raises(ValueError, match=r"\(6, n_filters\), not \(5, 2\)"):
         preactivations(np.ones((3, 14)), LONG, np.ones((5, 2)))

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 
 from skconvfilter.kernels.layout import PatchLayout
@@ -26,14 +25,3 @@ def test_row_major_order_of_grid_and_window():
 def test_no_axes_are_one_patch_of_one_entry():
     layout = PatchLayout((), (), (), ())
     assert (layout.n_patches, layout.patch_dim, layout.span) == (1, 1, 1)
-
-
-@pytest.mark.parametrize("size", ["n_patches", "patch_dim", "span"])
-def test_sizes_are_python_ints(size):
-    layout = PatchLayout((np.int64(2),), (np.int64(3),), (2,), (1,))
-    assert type(getattr(layout, size)) is int
-
-
-def test_axes_without_strides_are_refused():
-    with pytest.raises(ValueError, match="zip"):
-        _ = PatchLayout((2, 3), (1,), (2,), (1,)).base

@@ -3,28 +3,21 @@ import pytest
 from hypothesis import given
 
 from skconvfilter.kernels import reference
-from skconvfilter.kernels.reference import preactivations, patch_windows
+from skconvfilter.kernels.layout import PatchLayout
+from skconvfilter.kernels.reference import patch_windows, preactivations
 from tests.kernels.cases import integer_cases
-from tests.kernels.oracle import NaiveConvolution, window_layout
 
-# Every function of samples and layout, for patches of six entries.
 FILTERS = np.random.default_rng(0).integers(-3, 4, size=(6, 3))
-FUNCTIONS = {
-    "active_mean_patches": lambda *args: reference.active_mean_patches(*args, FILTERS),
-    "mean_activations": lambda *args: reference.mean_activations(*args, FILTERS),
-    "mean_patches": reference.mean_patches,
-    "preactivations": lambda *args: preactivations(*args, FILTERS),
-}
 
 
 def test_samples_are_packed_as_they_are():
-    samples = np.ones((3, 36))
-    convolution = NaiveConvolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
-    assert reference.pack(samples, window_layout(convolution)) is samples
+    samples = np.ones((3, 41))
+    layout = PatchLayout((3, 4), (12, 1), (3, 2), (6, 1))
+    assert reference.pack(samples, layout) is samples
 
 
 @given(case=integer_cases())
-def test_patch_responses_are_inner_products(case):
+def test_preactivations_are_inner_products(case):
     found = preactivations(case.samples, case.layout, case.filters)
     assert found.dtype == case.samples.dtype
     expected = [
@@ -42,13 +35,26 @@ def test_patch_windows_are_a_read_only_view(case):
     assert not patch_windows(case.samples.copy(), case.layout).flags.writeable
 
 
-@pytest.mark.parametrize("chunk_elements", [1, 200, 10**9])
-@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_size_of_the_chunks_is_invisible(monkeypatch, function, chunk_elements):
-    # 12 patches of 6 entries: chunks of one sample, of two and of all seven.
-    convolution = NaiveConvolution((6, 6), (), (3, 2), (1, 2), (0, 0), (1, 1))
-    samples = np.random.default_rng(0).standard_normal((7, 36))
-    expected = function(samples, window_layout(convolution))
-    monkeypatch.setattr(reference, "_CHUNK_ELEMENTS", chunk_elements)
-    result = function(samples, window_layout(convolution))
-    np.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-15)
+@pytest.mark.parametrize(
+    ("n_samples", "layout"),
+    [
+        # Chunks of 1820 samples, and of one.
+        (4000, PatchLayout((3, 4), (12, 1), (3, 2), (6, 1))),
+        (3, PatchLayout((30_000,), (1,), (6,), (1,))),
+    ],
+)
+def test_size_of_the_chunks_is_invisible(n_samples, layout):
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((n_samples, layout.span))
+    patches = samples[:, layout.base[:, np.newaxis] + layout.tap]
+    products = patches @ FILTERS
+    active = (products > 0).astype(float)
+    expected = {
+        "preactivations": products.transpose(0, 2, 1),
+        "mean_activations": np.maximum(products, 0).mean(axis=1).T,
+        "active_mean_patches": (active.transpose(0, 2, 1) @ patches).transpose(1, 2, 0)
+        / layout.n_patches,
+    }
+    for name, values in expected.items():
+        found = getattr(reference, name)(samples, layout, FILTERS)
+        np.testing.assert_allclose(found, values, rtol=0, atol=1e-12)

@@ -70,11 +70,6 @@ def hermite_polynomial(order, z):
     return hermeval(z, [0] * order + [1])
 
 
-def test_names():
-    assert list(ACTIVATIONS) == NAMES
-    assert [ACTIVATIONS[name].name for name in NAMES] == NAMES
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -102,22 +97,18 @@ def test_derivatives_by_finite_differences(activation, order):
     np.testing.assert_allclose(differences / (12 * h), derivative(x), atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.01)])
-@pytest.mark.parametrize("zero", [0.0, -0.0])
-def test_derivative_at_the_kink_is_that_from_below(name, slope, zero):
-    activation = ACTIVATIONS[name]
-    assert activation.derivative(np.array([zero])) == slope
-    assert activation.second_derivative(np.array([zero])) == 0
-
-
-def test_second_derivative_of_the_square_at_the_kink_is_that_from_below():
-    squared = ACTIVATIONS["squared_relu"]
-    assert squared.second_derivative(np.array([0.0, -0.0])).tolist() == [0.0, 0.0]
+@pytest.mark.parametrize(
+    ("name", "slope"), [("relu", 0.0), ("leaky_relu", 0.01), ("squared_relu", 0.0)]
+)
+def test_derivatives_at_the_kink_are_those_from_below(name, slope):
+    activation, zeros = ACTIVATIONS[name], np.array([0.0, -0.0])
+    np.testing.assert_array_equal(activation.derivative(zeros), slope)
+    np.testing.assert_array_equal(activation.second_derivative(zeros), 0)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4)])
 def test_dtype_and_shape_are_kept(activation, function, dtype, shape):
     x = np.ones(shape, dtype=dtype)
     before = x.copy()
@@ -128,7 +119,7 @@ def test_dtype_and_shape_are_kept(activation, function, dtype, shape):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_huge_responses_do_not_warn(activation, function, dtype):
+def test_huge_preactivations_do_not_warn(activation, function, dtype):
     largest = np.finfo(dtype).max
     x = np.array([-largest, -1e30, -1e3, 1e3, 1e30, largest], dtype=dtype)
     with warnings.catch_warnings(), np.errstate(all="warn", under="ignore"):
@@ -160,14 +151,6 @@ def test_hermite_coefficients_by_quadrature(activation, order):
         for s in SCALES
     ]
     np.testing.assert_allclose(found, wanted, atol=1e-11, rtol=1e-11)
-
-
-@pytest.mark.parametrize("order", range(5))
-def test_hermite_coefficients_by_monte_carlo(activation, order):
-    z, s = np.random.default_rng(order).standard_normal(200_000), 1.7
-    draws = activation.value(s * z) * hermite_polynomial(order, z)
-    error = draws.std() / len(z) ** 0.5
-    assert activation.hermite(order, s) == pytest.approx(draws.mean(), abs=4 * error)
 
 
 @pytest.mark.parametrize(
@@ -205,14 +188,6 @@ def test_coefficients_keep_their_digits_at_small_and_large_scales(name):
     np.testing.assert_allclose(activation.hermite(3, 2e3), -step, rtol=1e-5)
 
 
-@pytest.mark.parametrize("order", range(5))
-def test_coefficients_take_any_shape_of_scales(activation, order):
-    scales = SCALES[1:].reshape(2, 3)
-    found = activation.hermite(order, scales)
-    single = [[activation.hermite(order, s) for s in row] for row in scales]
-    np.testing.assert_allclose(found, single, rtol=1e-14)
-
-
 @pytest.mark.parametrize("order", range(1, 5))
 def test_slopes_of_coefficients_by_finite_differences(activation, order):
     s, h = SCALES[1:], 1e-3 * SCALES[1:]
@@ -237,15 +212,16 @@ def test_local_convexity_moments_are_those_of_the_table(activation):
     np.testing.assert_allclose(np.array(moments), wanted, rtol=1e-3, atol=1e-14)
 
 
-@pytest.mark.parametrize("s", [0.5, 3.0])
-def test_local_convexity_moments_by_monte_carlo(activation, s):
-    z = np.random.default_rng(0).standard_normal(400_000)
+def test_local_convexity_moments_by_monte_carlo(activation):
+    z, s = np.random.default_rng(0).standard_normal(400_000), 0.5
     slopes, moments = activation.derivative(s * z), local_convexity_moments(activation, s)
-    for q, found in [(0, moments.alpha_0), (1, moments.alpha_1), (2, moments.alpha_2)]:
-        draws = slopes * z**q
-        assert found == pytest.approx(draws.mean(), abs=4 * draws.std() / len(z) ** 0.5)
-    for q, found in [(0, moments.beta_0), (2, moments.beta_2)]:
-        draws = slopes**2 * z**q
+    for draws, found in [
+        (slopes, moments.alpha_0),
+        (slopes * z, moments.alpha_1),
+        (slopes * z**2, moments.alpha_2),
+        (slopes**2, moments.beta_0),
+        (slopes**2 * z**2, moments.beta_2),
+    ]:
         assert found == pytest.approx(draws.mean(), abs=4 * draws.std() / len(z) ** 0.5)
 
 
@@ -257,14 +233,3 @@ def test_local_convexity_moments_belong_to_the_coefficients(activation):
     np.testing.assert_allclose(hermite(2, SCALES), SCALES * moments.alpha_1, atol=1e-12)
     third = SCALES * (moments.alpha_2 - moments.alpha_0)
     np.testing.assert_allclose(hermite(3, SCALES), third, atol=1e-12)
-
-
-def test_rho_is_the_least_of_three_and_positive(activation):
-    m = local_convexity_moments(activation, SCALES)
-    entries = [
-        m.beta_0 - m.alpha_0**2 - m.alpha_1**2,
-        m.beta_2 - m.alpha_1**2 - m.alpha_2**2,
-        m.alpha_0 * m.alpha_2 - m.alpha_1**2,
-    ]
-    np.testing.assert_array_equal(m.rho, np.minimum.reduce(entries))
-    assert np.all(m.rho[1:] > 0)

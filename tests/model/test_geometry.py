@@ -1,11 +1,10 @@
-from decimal import Decimal
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
+from skconvfilter import ConvPatchExtractor
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.geometry import Convolution, flatten_windows
 from tests.kernels.oracle import convolutions, naive_patches
@@ -51,11 +50,9 @@ def test_patches_are_those_of_torch_conv2d(convolution, dtype):
     [
         (((30,), 3), ((30,), (3,))),
         (((30,), 3, 2, 1, 2), ((30,), (3,), (2,), (1,), (2,))),
-        (((5, 6), 2), ((5, 6), (2, 2))),
         (((5, 6), 2, (2,), (1,), (2,)), ((5, 6), (2, 2), (2, 2), (1, 1), (2, 2))),
         (((2, 5, 3), 2, 2, 1, 2), ((2, 5, 3), (2, 2), (2, 2), (1, 1), (2, 2))),
         ((None, 3), ((30,), (3,))),
-        ((None, (3,)), ((30,), (3,))),
         ((30, 3), ((30,), (3,))),
         (([5, 6], [2, 3]), ((5, 6), (2, 3))),
         ((np.array([5, 6]), np.int64(2), np.array([1, 2])), ((5, 6), (2, 2), (1, 2))),
@@ -98,49 +95,38 @@ def test_no_padding_makes_no_copy(rows):
     assert Convolution((2, 2), (2, 3)).geometry(6).pad(rows) is rows
 
 
+def on_image(**parameters):
+    """Parameters of a 2-D window over images of 4 x 5."""
+    return {"kernel_size": (2, 2), "input_shape": (4, 5), **parameters}
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"input_shape": (4, 5)}, "input_shape has no meaning without kernel_size"),
-        ({"stride": 2}, "stride has no meaning without kernel_size"),
-        (
-            {"input_shape": (20,), "padding": 1, "dilation": 2},
-            "input_shape, padding, dilation has no meaning",
-        ),
+        ({"stride": np.array([1, 2])}, "stride has no meaning without kernel_size"),
+        ({"padding": 1, "dilation": 2}, "padding, dilation has no meaning without"),
         ({"kernel_size": (2, 2)}, r"kernel_size=\(2, 2\) has several axes: input_shape"),
+        (on_image(input_shape=(4, 6)), r"\(4, 6\) has 24 entries, .*\(n_features=20\)"),
+        (on_image(input_shape=(20,)), r"has 2 axes; input_shape=\(20,\)"),
+        (on_image(input_shape=(1, 4, 5, 1)), r"has 2 axes; input_shape=\(1, 4, 5, 1\)"),
+        (on_image(kernel_size=(2, 2, 2)), r"kernel_size=\(2, 2, 2\) has 3 axes"),
         (
-            {"kernel_size": 2, "input_shape": (4, 6)},
-            r"input_shape=\(4, 6\) has 24 entries, .*\(n_features=20\)",
-        ),
-        (
-            {"kernel_size": (2, 2), "input_shape": (20,)},
-            r"kernel_size=\(2, 2\) has 2 axes; input_shape=\(20,\)",
-        ),
-        (
-            {"kernel_size": (2, 2), "input_shape": (1, 4, 5, 1)},
-            r"kernel_size=\(2, 2\) has 2 axes; input_shape=\(1, 4, 5, 1\)",
-        ),
-        (
-            {"kernel_size": 1, "input_shape": (2, 2, 5, 1)},
+            on_image(kernel_size=1, input_shape=(2, 2, 5, 1)),
             r"input_shape=\(2, 2, 5, 1\) has 4 axes: give kernel_size as a tuple",
         ),
         (
-            {"kernel_size": 5, "input_shape": (4, 5)},
+            on_image(kernel_size=5),
             r"kernel_size=\(5, 5\) with dilation=\(1, 1\) reaches over \(5, 5\) "
             r"entries, .* \(4, 5\) \(n_features=20\)",
         ),
-        (
-            {"kernel_size": 8, "dilation": 3, "padding": 0},
-            r"dilation=\(3,\) reaches over \(22,\) entries, .*\(n_features=20\)",
-        ),
-        (
-            {"kernel_size": (2, 2, 2), "input_shape": (4, 5)},
-            r"kernel_size=\(2, 2, 2\) has 3 axes",
-        ),
+        ({"kernel_size": 8, "dilation": 3}, r"dilation=\(3,\) reaches over \(22,\)"),
+        ({"kernel_size": 2, "padding": 2**31 - 1}, "makes samples longer than 2147483647"),
+        ({"kernel_size": 2, "padding": 2**31}, "padding must be at most 2147483647"),
         *(
             (
-                {"kernel_size": (2, 2), "input_shape": (4, 5), name: (1, 1, 1)},
-                rf"{name}=\(1, 1, 1\) must be one int or have 2 entries",
+                on_image(**{name: (1, 1, 1)}),
+                rf"{name}=\(1, 1, 1\) must be one int or have 2",
             )
             for name in ["stride", "padding", "dilation"]
         ),
@@ -148,16 +134,10 @@ def test_no_padding_makes_no_copy(rows):
             ({"kernel_size": 2, name: ()}, f"{name} must not be empty")
             for name in ["kernel_size", "stride", "padding", "dilation", "input_shape"]
         ),
-        (
-            {"kernel_size": 3, "input_shape": (2**16 + 1, 2**16 + 1)},
-            "input_shape=.* has 4295098369 entries, but X has 20 features",
-        ),
-        ({"stride": np.array([1, 2])}, "stride has no meaning without kernel_size"),
         *(
             ({"kernel_size": 2, name: value}, f"{name} must be at least {least}, got")
             for name, value, least in [
                 ("kernel_size", 0, 1),
-                ("stride", 0, 1),
                 ("stride", (-1,), 1),
                 ("padding", -1, 0),
                 ("dilation", 0, 1),
@@ -173,10 +153,7 @@ def test_refuses_values_naming_the_parameter(parameters, message):
 
 @pytest.mark.parametrize(
     "value",
-    [
-        *(2.0, "2", True, (2.5,), (True,), ("2",), (None,), ((1, 2), 3)),
-        np.array(Decimal("sNaN"), dtype=object),  # cannot even be compared
-    ],
+    [2.0, "2", True, (2.5,), (True,), (None,), ((1, 2), 3)],
 )
 @pytest.mark.parametrize(
     ("name", "kernel_size"),
@@ -190,10 +167,10 @@ def test_refuses_what_is_no_int_naming_the_parameter(name, kernel_size, value):
         Convolution(**{"kernel_size": kernel_size, name: value}).geometry(20)
 
 
-@pytest.mark.parametrize("n_features", [1, 2])
-def test_too_few_features_are_named(n_features):
-    with pytest.raises(ValueError, match=f"n_features={n_features}"):
-        Convolution(3).geometry(n_features)
+def test_an_estimator_has_its_convolution():
+    options = {"input_shape": (6, 5), "stride": 2, "padding": 1, "dilation": (1, 2)}
+    extractor = ConvPatchExtractor(kernel_size=3, **options)
+    assert Convolution.of(extractor) == Convolution(3, **options)
 
 
 RNG = np.random.default_rng(0)
