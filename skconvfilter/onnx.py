@@ -57,9 +57,9 @@ def to_onnx(
     model : onnx.ModelProto
         With one input `X` and one output `y`, of shape (n_samples,). Both are float32, the
         only dtype for which runtimes have convolutions: the predictions are those of
-        `predict` for float32 samples, up to rounding. With `kernel_size` the input has the
-        shape (n_samples, n_features); without, (n_samples, n_patches, patch_dim), and rows
-        that are one patch each are passed as ``X[:, np.newaxis]``.
+        `predict` for float32 samples, to the precision of float32. With `kernel_size` the
+        input has the shape (n_samples, n_features); without, (n_samples, n_patches,
+        patch_dim), and rows that are one patch each are passed as ``X[:, np.newaxis]``.
 
     Raises
     ------

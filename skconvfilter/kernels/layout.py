@@ -14,7 +14,7 @@ class PatchLayout(NamedTuple):
     """Patches as `base[i] + tap[t]` offsets into one flat sample.
 
     Every geometry of the package (images, signals, channels, dilation, ready-made
-    patches) has constant strides, so four small tuples say it all; `base` and `tap`
+    patches) has constant strides, so four small tuples suffice; `base` and `tap`
     follow from them.
 
     Parameters

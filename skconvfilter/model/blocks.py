@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Block(NamedTuple):
-    """Some rows of a source, which is an array or stands for one."""
+    """Some rows of a source: an array, or a delayed one."""
 
     number: int  # what the user knows it by
     source: Any
@@ -185,7 +185,7 @@ class SampleBlocks:
         return merge(self.each(function, parts, map_blocks))
 
     def _like(self, **changes: Any) -> Self:
-        """One with another list of blocks or another reader."""
+        """The same samples with another list of blocks or another reader."""
         new = object.__new__(type(self))
         options = {"blocks": self._blocks, "shape": self._shape, "reader": self._reader}
         type(self).__init__(new, **(options | changes))
@@ -215,7 +215,7 @@ class SampleBlocks:
         return min(low), max(high)
 
     def _inspected(self, inspect: Callable[[Any, int], Inspection]) -> Iterable[Inspection]:
-        """What ``inspect(source, n_rows)`` says of every block."""
+        """The results of ``inspect(source, n_rows)`` for every block."""
         return [inspect(block.source, block.n_rows) for block in self._blocks]
 
 

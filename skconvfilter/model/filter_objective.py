@@ -58,7 +58,7 @@ class FilterObjective(SquaredError):
 
     @property
     def n_parameters(self) -> int:
-        """Length of a filter: it is all that is learned."""
+        """Length of a filter, the only parameters."""
         return self.patch_dim
 
     def mean_patch_moments(self) -> tuple[Array, Array]:

@@ -343,7 +343,7 @@ def _moments_of_part(
     targets: Array,
     weights: Array | None,
 ) -> "Moments":
-    """Moments of one block of samples, wherever that is."""
+    """Moments of one block of samples, computed where the block is."""
     objective = like(samples, targets=targets, sample_weight=weights)
     return objective._total(moments_of)
 

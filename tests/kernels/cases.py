@@ -37,7 +37,7 @@ def integer_cases(draw):
 
 
 def in_larger_array(values, row_step):
-    """The values as rows of a read-only array: whoever reads beside them finds NaN."""
+    """The values as rows of a read-only array: a read outside of them finds NaN."""
     n_rows, n_columns = values.shape
     larger = np.full((2 * n_rows, n_columns + 3), np.nan, dtype=values.dtype)
     rows = larger[::row_step, 1 : 1 + n_columns][:n_rows]

@@ -15,7 +15,7 @@ from skconvfilter.kernels.dispatch import available_kernels, choose_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Imports the dispatch again for every kernel asked for, beside a compiled module that is
+# Imports the dispatch again for every kernel asked for, with a compiled module that is
 # there, missing, or of other sources; prints which kernel runs, or the error.
 CHOOSE = """
 import importlib, os, sys, types

@@ -111,8 +111,8 @@ def test_derivative_at_the_kink_is_zero(dtype):
     np.testing.assert_allclose(result.gradient, [[1 / 2, 1.5 * 0.5 / 2]])
     np.testing.assert_allclose(result.gauss_newton, [[[1 / 2, 0], [0, 1.5**2 / 2]]])
     # Off the kink, on the side where the patch (1, -1) is active: a jump.
-    beside = objective.gradient(W + np.array([[1e-4], [0]]), signs).gradient
-    np.testing.assert_allclose(beside, [[3 / 4, 1 / 8]], atol=1e-3)
+    nearby = objective.gradient(W + np.array([[1e-4], [0]]), signs).gradient
+    np.testing.assert_allclose(nearby, [[3 / 4, 1 / 8]], atol=1e-3)
 
 
 @given(problem=problems())

@@ -22,5 +22,5 @@ def test_arrays_out_of_range_are_refused_by_name(dtype, size, in_blocks):
 
 
 @pytest.mark.parametrize("array", [[0.0, 0.0], [1e-300, 1.0], [-1e59, 0.0], [3, -4]])
-def test_zeros_and_small_entries_beside_large_ones_are_fine(array):
+def test_zeros_and_small_entries_next_to_large_ones_are_fine(array):
     check_range("y", np.array(array))
