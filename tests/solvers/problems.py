@@ -1,0 +1,107 @@
+"""Problems with a known teacher, starts for them, and solvers."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.datasets import load_digits
+
+from skconvfilter.datasets import random_filter
+from skconvfilter.initializers.random_starts import ball_starts
+from skconvfilter.model.geometry import flatten_windows
+from skconvfilter.model.objective import FilterObjective
+from skconvfilter.solvers.driver import Solver, SolverState
+from skconvfilter.solvers.multistart import Candidates
+from skconvfilter.solvers.schedules import Constant, Schedule
+from skconvfilter.solvers.sgd import SGD
+
+# Losses that are zero to machine precision, for targets of variance one.
+FLOOR = 0.5 * (64 * np.finfo(float).eps) ** 2
+DIGITS = load_digits().data  # images of digits, flat, with pixels from 0 to 16
+
+
+class Problem(NamedTuple):
+    """Targets that a known filter has made."""
+
+    objective: FilterObjective
+    teacher: np.ndarray  # (p,)
+    patches: np.ndarray  # (n, k, p)
+
+    @property
+    def power(self):
+        """Mean square of the targets."""
+        return np.mean(self.objective.targets**2)
+
+
+def gaussian_problem(n=300, k=4, p=5, seed=0, noise=0.0, sign=1.0, **options):
+    """Independent normal patches."""
+    rng = np.random.default_rng(seed)
+    patches = rng.standard_normal((n, k, p))
+    teacher = rng.standard_normal(p)
+    y = sign * np.maximum(patches @ teacher, 0).mean(axis=1)
+    y += noise * rng.standard_normal(n)
+    return Problem(
+        FilterObjective(*flatten_windows(patches), y, **options), teacher, patches
+    )
+
+
+def digits_problem(n=400, teacher=0, noise=0.0, images=DIGITS / 16, **options):
+    """3x3 windows on images of digits."""
+    images = images[:n]
+    if np.ndim(teacher) == 0:
+        teacher = random_filter(9, random_state=teacher)
+    windows = sliding_window_view(images.reshape(-1, 8, 8), (3, 3), axis=(1, 2))
+    patches = windows.reshape(len(images), 36, 9)
+    y = np.maximum(patches @ teacher, 0).mean(axis=1)
+    y += noise * y.std() * np.random.default_rng(1).standard_normal(len(y))
+    return Problem(
+        FilterObjective(*flatten_windows(windows), y, **options), teacher, patches
+    )
+
+
+def active_means(patches, w):
+    """Mean over a sample's patches of those with ``w . Z_i > 0``, written out."""
+    active = (patches @ w > 0)[:, :, np.newaxis]
+    return (active * patches).sum(axis=1) / patches.shape[1]
+
+
+def random_starts(objective, n_starts=16, seed=0):
+    """Random starts of positive output sign."""
+    generators = [np.random.default_rng([seed, i]) for i in range(n_starts)]
+    W = ball_starts(objective, generators, np.ones(n_starts))
+    return Candidates(W, np.ones(n_starts), np.arange(n_starts))
+
+
+class Still(Solver):
+    """Leaves every model where it is, and writes down the sizes of what it runs on."""
+
+    def __init__(self):
+        self.runs = []
+
+    def init(self, objective, W, signs):
+        self.runs.append((objective.n_samples, W.shape[1]))
+        return SolverState.start(W, signs, objective.gradient(W, signs))
+
+    def step(self, objective, state, running):
+        state.stage[running] = "still"
+
+
+class Rule(Schedule):
+    """A schedule from a function of the step and the losses."""
+
+    def __init__(self, rule):
+        self.rule = rule
+
+    def __call__(self, step, running):
+        return self.rule(step, running.losses)
+
+
+def make_sgd(schedule, batch_size=16, redraw=None, seed=0):
+    """SGD from a rate or a schedule, by default for starts that do not die."""
+
+    def no_redraw(restart):
+        raise AssertionError(f"restart {restart} has died")
+
+    if not isinstance(schedule, Schedule):
+        schedule = Constant(schedule)
+    return SGD(schedule, batch_size, redraw or no_redraw, seed)
