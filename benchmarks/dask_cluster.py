@@ -24,6 +24,7 @@ import dask
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
+from skconvfilter.model.objective import FilterObjective
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
@@ -32,7 +33,6 @@ from skconvfilter.datasets import load_mnist
 from skconvfilter.model.dask_blocks import DaskBlocks
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import convolution_geometry
-from skconvfilter.model.objective import FilterObjective
 
 NOISE = 0.05
 N_FILTERS = 8

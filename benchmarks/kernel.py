@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from skconvfilter.estimators.parallel import block_mapper
+from skconvfilter.model.objective import FilterObjective
 from timing import hold_to_one_thread, print_environment, side_by_side
 
-from skconvfilter.estimators.parallel import block_mapper
 from skconvfilter.kernels import reference
 from skconvfilter.kernels.dispatch import available_kernels, choose_kernel, kernel
 from skconvfilter.model.forward import row_blocks
 from skconvfilter.model.geometry import convolution_geometry
-from skconvfilter.model.objective import FilterObjective
 
 Case = namedtuple("Case", "height width channels kernel_size stride")
 

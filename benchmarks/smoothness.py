@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from skconvfilter.initializers.ball import theory_radius
 from threadpoolctl import threadpool_limits
 
 from skconvfilter.datasets import load_mnist, make_angular_patches, random_filter
@@ -30,7 +31,6 @@ from skconvfilter.diagnostics import (
     restarts_needed,
     smoothness,
 )
-from skconvfilter.initializers.ball import theory_radius
 from skconvfilter.kernels.dispatch import kernel
 
 # The closed forms that the tests of the package compare with too.

@@ -11,9 +11,9 @@ from skconvfilter.diagnostics import (
     smoothness,
 )
 from skconvfilter.diagnostics.theorems import Start
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 
 PATCH_DIM = 5
 

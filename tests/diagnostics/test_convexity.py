@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from skconvfilter.diagnostics.convexity import one_point_convexity
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 
 RADII = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99]
 # Of the population, from the closed form of its gradient; by patches per sample.

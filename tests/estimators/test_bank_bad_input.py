@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy
 import scipy.sparse as sp
+from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.utils.fixes import parse_version
 
@@ -20,7 +21,6 @@ from skconvfilter.estimators import bank as bank_module
 from skconvfilter.estimators import bank_fitting
 from skconvfilter.model import bank_objective
 from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 from skconvfilter.solvers.sgd import SGD
 
 GEOMETRY = {"input_shape": 12, "kernel_size": 4, "stride": 4}

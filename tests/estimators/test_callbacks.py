@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from skconvfilter.estimators.watching import CallbackSupportMixin
 from sklearn.base import clone
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
@@ -18,7 +19,6 @@ from skconvfilter import (
 )
 from skconvfilter.datasets import make_filter_bank_regression, make_filter_regression
 from skconvfilter.estimators import outcome, regressor
-from skconvfilter.estimators.watching import CallbackSupportMixin
 
 callback_api = pytest.importorskip(
     "sklearn.callback", reason="scikit-learn has callbacks from 1.9"

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -16,7 +17,6 @@ from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
 from skconvfilter.estimators import regressor as regressor_module
 from skconvfilter.estimators import streaming
 from skconvfilter.model import objective
-from skconvfilter.solvers.gauss_newton import LevenbergMarquardt
 from skconvfilter.solvers.sgd import SGD
 
 # Places where a fit may be interrupted: owner and name of a function, which call of it.

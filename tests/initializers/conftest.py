@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 
 
 @pytest.fixture(scope="session")

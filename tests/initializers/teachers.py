@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-
 from skconvfilter.diagnostics.banks import bank_recovery
+
 from skconvfilter.initializers.moments import Bank
 from skconvfilter.model.activations import ACTIVATIONS
 

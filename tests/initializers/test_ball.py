@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
-
 from skconvfilter.initializers.ball import ball_starts, theory_radius
 
 

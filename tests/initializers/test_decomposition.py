@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from skconvfilter.initializers.moment_fit import fit_moments, moment_misfit
 
 from skconvfilter.initializers.decomposition import (
     banks_along,
@@ -9,7 +10,6 @@ from skconvfilter.initializers.decomposition import (
     lengths_short_of_a_step,
     slices,
 )
-from skconvfilter.initializers.moment_fit import fit_moments, moment_misfit
 from skconvfilter.initializers.moments import Bank
 from skconvfilter.model.activations import ACTIVATIONS
 from tests.initializers.teachers import NAMES, SIGNED, Data, make_filters

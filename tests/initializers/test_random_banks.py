@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
-
 from skconvfilter.initializers.random_banks import random_banks
+
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.geometry import flatten_windows

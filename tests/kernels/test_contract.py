@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from skconvfilter.kernels.layout import PatchLayout
-from skconvfilter.kernels.reference import preactivations, patch_windows
+from skconvfilter.kernels.reference import patch_windows, preactivations
 from tests.kernels.cases import (
     DTYPES,
     KERNELS,

@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 
 from skconvfilter.datasets import random_filter
 from skconvfilter.initializers.random_starts import ball_starts
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.driver import Solver, SolverState
 from skconvfilter.solvers.multistart import Candidates
 from skconvfilter.solvers.schedules import Constant, Schedule

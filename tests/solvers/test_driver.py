@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skconvfilter.estimators.parallel import block_mapper
+from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.model.squared_error import Evaluation
 from skconvfilter.solvers.driver import Solver, SolverState, Status, Stopping, run
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 from skconvfilter.model.squared_error import Evaluation
 from skconvfilter.solvers.driver import Status, Stopping, run
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt

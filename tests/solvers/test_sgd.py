@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from skconvfilter.datasets import make_angular_patches
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Status, Stopping, run
 from skconvfilter.solvers.schedules import TwoStage
