@@ -24,15 +24,15 @@ import dask
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
-from skconvfilter.model.objective import FilterObjective
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from skconvfilter import ConvReLUFilterRegressor
 from skconvfilter.datasets import load_mnist
 from skconvfilter.model.dask_blocks import DaskBlocks
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
-from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.model.geometry import Convolution
 
 NOISE = 0.05
 N_FILTERS = 8
@@ -62,7 +62,7 @@ def make_block(number, n_rows):
 def label(images, teacher):
     """What a filter makes of images."""
     _, window = clean_images()
-    geometry = convolution_geometry(images.shape[1], *window)
+    geometry = Convolution(*window).geometry(images.shape[1])
     return model_values(images, geometry, teacher)[:, 0]
 
 
@@ -93,7 +93,7 @@ def seconds(call):
 def evaluate(samples, y):
     """One pass of the Gauss-Newton solver, as a callable."""
     _, window = clean_images()
-    geometry = convolution_geometry(samples.shape[1], *window)
+    geometry = Convolution(*window).geometry(samples.shape[1])
     objective = FilterObjective(samples, geometry, y)
     size = geometry.layout.patch_dim, N_FILTERS
     W = np.random.default_rng(2).standard_normal(size)

@@ -6,7 +6,7 @@ best order, are within 1e-6 of the teacher's (relative Frobenius distance). Ever
 table is for the same teachers and data.
 
     python benchmarks/filter_bank.py               # all tables
-    python benchmarks/filter_bank.py recovery      # tensor start, random starts, portfolio
+    python benchmarks/filter_bank.py recovery      # tensor start, random starts, default
     python benchmarks/filter_bank.py start         # error of the tensor start, against n
     python benchmarks/filter_bank.py noise         # 10 % label noise
     python benchmarks/filter_bank.py peers         # against PyTorch's Adam and L-BFGS
@@ -23,7 +23,7 @@ from timing import hold_to_one_thread, print_environment
 
 from skconvfilter import ConvFilterBankRegressor
 from skconvfilter.datasets import make_filter_bank_regression
-from skconvfilter.diagnostics import bank_recovery
+from skconvfilter.diagnostics import recovery
 from skconvfilter.initializers.tensor import tensor_start
 from skconvfilter.model.activations import ACTIVATIONS
 
@@ -47,13 +47,13 @@ START_SIZES = [2_500, 10_000, 40_000, 200_000]
 def make_task(cell, activation, seed, **options):
     """Data, and the teacher that has labelled them."""
     n_filters, patch_dim, n_patches, n_samples, condition = cell
+    bank = ConvFilterBankRegressor(
+        n_filters, kernel_size=patch_dim, stride=patch_dim, activation=activation
+    )
     return make_filter_bank_regression(
         n_samples,
-        n_filters=n_filters,
-        kernel_size=patch_dim,
-        stride=patch_dim,
-        input_shape=n_patches * patch_dim,
-        activation=activation,
+        bank,
+        n_features=n_patches * patch_dim,
         condition_number=condition,
         return_teacher=True,
         random_state=seed,
@@ -79,11 +79,13 @@ def fit(X, y, cell, activation, **options):
 
 def error(bank, teacher, activation):
     """Relative distance to the teacher in the best order."""
-    return bank_recovery(bank, teacher, activation=activation).relative_error
+    return recovery(
+        bank, teacher, estimator=ConvFilterBankRegressor(activation=activation)
+    ).relative_error
 
 
 def print_recovery(n_teachers):
-    """Success of the tensor start alone, one random start, ten, and the portfolio."""
+    """Success of the tensor start alone, one random start, ten, and the default fit."""
     ways = {
         "tensor": {"n_init": 1},
         "random x1": {"init": "random", "n_init": 1},
@@ -111,7 +113,7 @@ def print_recovery(n_teachers):
             seconds[name] = median(time for _, time in fits)
             if name == "tensor":
                 starts = [
-                    error(model.init_coef_, teacher, activation)
+                    error(model.coef_path_[0], teacher, activation)
                     for (model, _), (_, _, teacher) in zip(fits, tasks, strict=True)
                 ]
         row = "  ".join(f"{100 * shares[n]:5.0f} % {seconds[n]:7.2f} s" for n in ways)

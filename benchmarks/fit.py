@@ -39,6 +39,7 @@ from skconvfilter.datasets import load_mnist, make_filter_regression
 Task = namedtuple("Task", "images y init")
 
 WINDOW = {"kernel_size": 5, "input_shape": (28, 28)}
+MODEL = ConvReLUFilterRegressor(**WINDOW)
 THRESHOLDS = [1e-3, 1e-6, 1e-10]
 N_RESTARTS = 16
 FIRST_TEACHER, FIRST_TUNING_TEACHER, N_TUNING = 70_000, 60_000, 2
@@ -55,7 +56,7 @@ STALL_STEPS, STALL_SHARE = 20, 0.01
 def make_task(X, seed):
     """Images labelled by one teacher, and starts of the teacher's length."""
     y, teacher = make_filter_regression(
-        X=X, **WINDOW, return_teacher=True, random_state=seed
+        X=X, estimator=MODEL, return_teacher=True, random_state=seed
     )[1:]
     starts = np.random.default_rng(seed).standard_normal((N_RESTARTS, 1, 5, 5))
     starts *= np.linalg.norm(teacher) / 5
@@ -185,7 +186,7 @@ def best_setting(optimizer, X, seconds_allowed):
 
 def fit_here(X, seed):
     """Seconds of a default fit and its relative loss."""
-    y = make_filter_regression(X=X, **WINDOW, random_state=seed)[1]
+    y = make_filter_regression(X=X, estimator=MODEL, random_state=seed)[1]
     start = time.perf_counter()
     model = ConvReLUFilterRegressor(**WINDOW, random_state=seed).fit(X, y)
     return time.perf_counter() - start, model.relative_loss_
@@ -250,7 +251,7 @@ def print_quality(X):
 
 
 def _noisy(X):
-    clean = make_filter_regression(X=X, **WINDOW, random_state=FIRST_TEACHER)[1]
+    clean = make_filter_regression(X=X, estimator=MODEL, random_state=FIRST_TEACHER)[1]
     noise = np.random.default_rng(0).standard_normal(len(clean))
     return X, clean + np.sqrt(clean.var() / 10) * noise, clean
 

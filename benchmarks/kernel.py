@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from skconvfilter.estimators.parallel import block_mapper
-from skconvfilter.model.objective import FilterObjective
 from timing import hold_to_one_thread, print_environment, side_by_side
 
+from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.kernels import reference
 from skconvfilter.kernels.dispatch import available_kernels, choose_kernel, kernel
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import row_blocks
-from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.model.geometry import Convolution
 
 Case = namedtuple("Case", "height width channels kernel_size stride")
 
@@ -59,9 +59,8 @@ class Problem:
         self.X = rng.standard_normal((n_samples, n_features)).astype(np.float32)
         self.y = rng.standard_normal(n_samples)
         input_shape = shape if case.channels > 1 else shape[:2]
-        self.geometry = convolution_geometry(
-            n_features, case.kernel_size, input_shape, case.stride
-        )
+        convolution = Convolution(case.kernel_size, input_shape, case.stride)
+        self.geometry = convolution.geometry(n_features)
         self.layout = self.geometry.layout
         self.W = rng.standard_normal((self.layout.patch_dim, n_filters))
 

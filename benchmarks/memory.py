@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from skconvfilter import ConvReLUFilterRegressor
 from skconvfilter.datasets import load_mnist
 from skconvfilter.model.forward import model_values
-from skconvfilter.model.geometry import convolution_geometry
+from skconvfilter.model.geometry import Convolution
 
 N_SAMPLES = [1_000, 10_000, 30_000, 60_000, 120_000]
 NOISE = 0.05
@@ -56,7 +56,7 @@ def measure(n_samples):
     idle = peak_megabytes()
     X = noisy_images(n_samples)
     teacher = np.random.default_rng(1).standard_normal((25, 1))
-    y = model_values(X, convolution_geometry(784, 5, (28, 28)), teacher)[:, 0]
+    y = model_values(X, Convolution(**WINDOW).geometry(784), teacher)[:, 0]
     model = ConvReLUFilterRegressor(**WINDOW, random_state=0)
     before = peak_megabytes()
     start = time.perf_counter()

@@ -75,7 +75,8 @@ def make_task(cell, images, seed, snr=None):
         if cell.kind == "gabor"
         else random_filter(window, random_state=rng)
     )
-    _, clean = make_filter_regression(X=X, teacher=teacher, **geometry)
+    model = ConvReLUFilterRegressor(**geometry)
+    _, clean = make_filter_regression(X=X, estimator=model, teacher=teacher)
     y = clean
     if snr is not None:
         y = clean + rng.standard_normal(N_SAMPLES) * clean.std() / np.sqrt(snr)
@@ -130,7 +131,13 @@ def measure_noise(cell, images, seed):
     with threadpool_limits(1):
         model, seconds = fit(task, seed)
         others = [
-            fit(task, seed, init=task.teacher.ravel(), solver="gauss-newton", n_init=1)[0],
+            fit(
+                task,
+                seed,
+                init=task.teacher.ravel(),
+                solver="levenberg-marquardt",
+                n_init=1,
+            )[0],
             fit(task, seed + 1, n_init=32)[0],
         ]
     best = min(other.loss_ for other in [model, *others])

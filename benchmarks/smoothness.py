@@ -21,9 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from skconvfilter.initializers.ball import theory_radius
 from threadpoolctl import threadpool_limits
 
+from skconvfilter import ConvPatchExtractor
 from skconvfilter.datasets import load_mnist, make_angular_patches, random_filter
 from skconvfilter.diagnostics import (
     ball_success_bound,
@@ -31,6 +31,7 @@ from skconvfilter.diagnostics import (
     restarts_needed,
     smoothness,
 )
+from skconvfilter.initializers.random_starts import theory_radius
 from skconvfilter.kernels.dispatch import kernel
 
 # The closed forms that the tests of the package compare with too.
@@ -133,8 +134,9 @@ def deviations(result, name, task):
     """What an estimate is off by. Where zero is exact it has to be zero, too."""
     exact = task.exact[name]
     attained = task.attained.get(name, np.full(len(ANGLES), np.nan))
-    value, searched = getattr(result, name), getattr(result, f"{name}_searched")
-    low, high = getattr(result, f"{name}_interval").T
+    estimate = getattr(result, name)
+    value, searched = estimate.value, estimate.searched
+    low, high = estimate.interval.T
     if not exact.any():
         np.testing.assert_allclose(value[np.isfinite(value)], 0, atol=1e-12)
         return None
@@ -288,7 +290,11 @@ def profile(images, max_samples, seed):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At the angles", UserWarning)
         result = smoothness(
-            images, teacher, max_samples=max_samples, random_state=seed, **WINDOW
+            images,
+            teacher,
+            estimator=ConvPatchExtractor(**WINDOW),
+            max_samples=max_samples,
+            random_state=seed,
         )
     return result, time.perf_counter() - start, time.process_time() - start_cpu
 
