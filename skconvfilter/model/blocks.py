@@ -22,20 +22,6 @@ class Block(NamedTuple):
     n_rows: int
 
 
-class Reader(NamedTuple):
-    """From a source to the flat samples that the kernels take."""
-
-    dtype: np.dtype[Any]
-    exponent: int = 0  # samples are multiplied by 2**exponent
-
-    def __call__(self, source: Any, rows: NDArray[np.intp] | None = None) -> FloatArray:
-        """Samples (n_rows, n_features), contiguous."""
-        samples = np.asarray(source if rows is None else source[rows])
-        samples = samples.reshape(len(samples), -1)
-        samples = np.ascontiguousarray(samples, dtype=self.dtype)
-        return samples if self.exponent == 0 else np.ldexp(samples, self.exponent)
-
-
 # Smallest and largest entry of a source, and what is wrong with it, if anything.
 Inspection: TypeAlias = tuple[float, float, str | None]
 
@@ -53,7 +39,8 @@ class SampleBlocks:
         In the order of the samples, none of them empty.
     shape : tuple of int
         Shape of a sample in the sources.
-    reader : Reader
+    dtype : dtype
+        In which samples are read, float32 or float64.
 
     Attributes
     ----------
@@ -77,12 +64,14 @@ class SampleBlocks:
         """
         views = [array[part] for part in rows]
         blocks = [Block(i, view, None, len(view)) for i, view in enumerate(views)]
-        return cls(blocks, array.shape[1:], Reader(dtype))
+        return cls(blocks, array.shape[1:], dtype)
 
-    def __init__(self, blocks: list[Block], shape: tuple[int, ...], reader: Reader) -> None:
+    def __init__(
+        self, blocks: list[Block], shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
         self._blocks = blocks
         self._shape = shape
-        self._reader = reader
+        self.dtype = dtype
         self._stops = np.cumsum([block.n_rows for block in blocks])
         self._whole: SampleBlocks = self
 
@@ -94,11 +83,6 @@ class SampleBlocks:
         """Numbers of samples and of features."""
         return len(self), int(np.prod(self._shape))
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype in which samples are read, float32 or float64."""
-        return self._reader.dtype
-
     def min(self) -> float:
         """Smallest entry of all sources."""
         return self._whole._extremes[0]
@@ -106,11 +90,6 @@ class SampleBlocks:
     def max(self) -> float:
         """Largest entry of all sources."""
         return self._whole._extremes[1]
-
-    def scaled(self, exponent: int) -> Self:
-        """The same samples times ``2**exponent``."""
-        reader = self._reader
-        return self._like(reader=reader._replace(exponent=reader.exponent + exponent))
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Self:
         """Some of the rows: a slice, a mask, or increasing indices."""
@@ -128,7 +107,9 @@ class SampleBlocks:
             if block.rows is not None:
                 local = block.rows[local]
             blocks.append(block._replace(rows=local, n_rows=len(local)))
-        return self._like(blocks=blocks)
+        selected = type(self)(blocks, self._shape, self.dtype)
+        selected._whole = self._whole
+        return selected
 
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None
@@ -166,7 +147,7 @@ class SampleBlocks:
 
         def of_block(task: tuple[Any, Any]) -> T:
             source, part = task
-            return apply(function, self._reader, source, part)
+            return apply(function, self.dtype, source, part)
 
         sources = [block.source for block in self._blocks]
         return map_blocks(of_block, list(zip(sources, parts, strict=True)))
@@ -183,14 +164,6 @@ class SampleBlocks:
         ``merge`` takes results of consecutive blocks as an iterable, and returns another.
         """
         return merge(self.each(function, parts, map_blocks))
-
-    def _like(self, **changes: Any) -> Self:
-        """The same samples with another list of blocks or another reader."""
-        new = object.__new__(type(self))
-        options = {"blocks": self._blocks, "shape": self._shape, "reader": self._reader}
-        type(self).__init__(new, **(options | changes))
-        new._whole = self._whole
-        return new
 
     @functools.cached_property
     def _extremes(self) -> tuple[float, float]:
@@ -219,17 +192,12 @@ class SampleBlocks:
         return [inspect(block.source, block.n_rows) for block in self._blocks]
 
 
-def apply(function: Callable[..., T], reader: Reader, source: Any, part: Any) -> T:
-    """What the function returns for the samples of one block."""
+def apply(function: Callable[..., T], dtype: np.dtype[Any], source: Any, part: Any) -> T:
+    """What the function returns for the samples (n_rows, n_features) of one block."""
     rows, *columns = part
-    return function(reader(source, rows), *columns)
-
-
-def scaled(samples: Any, exponent: int) -> Any:
-    """Samples times ``2**exponent``, of whatever kind they are."""
-    if isinstance(samples, SampleBlocks):
-        return samples.scaled(exponent)
-    return np.ldexp(samples, exponent)
+    samples = np.asarray(source if rows is None else source[rows])
+    samples = np.ascontiguousarray(samples.reshape(len(samples), -1), dtype=dtype)
+    return function(samples, *columns)
 
 
 def _itself(samples: FloatArray) -> FloatArray:

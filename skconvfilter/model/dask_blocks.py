@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from skconvfilter.kernels.layout import FloatArray
-from skconvfilter.model.blocks import Block, Inspection, Reader, SampleBlocks, T, apply
+from skconvfilter.model.blocks import Block, Inspection, SampleBlocks, T, apply
 from skconvfilter.model.forward import MapBlocks
 
 # Results that are merged at a time, on the workers. The tree, and so the rounding of the
@@ -34,7 +34,7 @@ class DaskBlocks(SampleBlocks):
             for i, (chunk, n_rows) in enumerate(chunks)
             if n_rows > 0
         ]
-        return cls(blocks, array.shape[1:], Reader(dtype))
+        return cls(blocks, array.shape[1:], dtype)
 
     def split(self, *columns: FloatArray | None) -> Any:
         """As in memory; a part is sent once, and sent again if its worker is lost."""
@@ -70,7 +70,7 @@ class DaskBlocks(SampleBlocks):
         function = _delayed(function)
         task = _delayed(apply)
         return [
-            task(function, self._reader, block.source, part)
+            task(function, self.dtype, block.source, part)
             for block, part in zip(self._blocks, parts, strict=True)
         ]
 
