@@ -1,4 +1,4 @@
-"""Learn convolutional filters with guarantees, in scikit-learn's way."""
+"""Learn convolutional filters with guarantees, following scikit-learn's conventions."""
 
 from skconvfilter import datasets, diagnostics, plotting
 from skconvfilter.estimators.bank import ConvFilterBankRegressor

@@ -155,7 +155,7 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     r"""Number of independent starts of which one succeeds almost surely.
 
-    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` up to rounding, for the
+    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` to machine precision, for the
     probability :math:`q` of one start and the confidence :math:`c`,
 
     .. math::
@@ -192,7 +192,7 @@ def restarts_needed(probability: float, confidence: float = 0.99) -> float:
 
     Examples
     --------
-    Corollary 3.1 promises a probability of 1/4; it is larger.
+    Corollary 3.1 guarantees a probability of 1/4; it is larger.
 
     >>> from skconvfilter.diagnostics import ball_success_probability, restarts_needed
     >>> restarts_needed(0.25)

@@ -4,7 +4,7 @@
 
 Samples lie side by side in SIMD lanes (see ``lanes.h``), which makes every load
 contiguous whatever the geometry. Nothing here trusts its caller: what could make the C
-code read or write beside an array is refused, in every call.
+code read or write outside an array is refused, in every call.
 """
 
 import math

@@ -6,7 +6,7 @@
  * REAL, VEC, WIDTH  scalar, vector and number of scalars in it
  * OP(name)          operation on vectors: load, store, set1, add, mul, fmadd; positive (1
  *                   where a number is, else 0) and relu (0 for -inf, but NaN for NaN)
- * TILE_1, TILE_2, TILE_4  patches in a tile beside that many filters
+ * TILE_1, TILE_2, TILE_4  patches in a tile with that many filters
  *
  * A tile of patches x filters lives in registers: first its responses, then, as vectors
  * of 0 and 1, which of them are positive: a product with 0 or 1 and a sum are one

@@ -196,7 +196,7 @@ def run(
     -------
     result : SolverResult
     """
-    # Overflow is an outcome here (DIVERGED), not an accident to warn of.
+    # Overflow is a result here (DIVERGED), not an accident to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         state = solver.init(objective, W, signs)
         progress = _Progress(state, validation, stopping)
