@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from skconvfilter.diagnostics.banks import bank_recovery
+from scipy.optimize import linear_sum_assignment
 
 from skconvfilter.initializers.moments import Bank
 from skconvfilter.model.activations import ACTIVATIONS
@@ -11,6 +11,8 @@ from skconvfilter.model.activations import ACTIVATIONS
 NAMES = list(ACTIVATIONS)
 # Activations that leave output signs to be told from those of filters.
 SIGNED = ["relu", "leaky_relu", "squared_relu"]
+# One for each set of orders that do not vanish: 1, 2 and 4; 1, 2 and 3; 1 and 3.
+KINDS = ["relu", "squared_relu", "tanh"]
 
 
 class Data(NamedTuple):
@@ -27,14 +29,14 @@ class Data(NamedTuple):
         return iter(np.split(self.patches, cuts))
 
     def error(self, W, signs):
-        """Relative error of filters in the best order."""
-        return bank_recovery(
-            W.T,
-            self.bank.filters.T,
-            output_weights=signs,
-            teacher_output_weights=self.bank.signs,
-            activation=self.activation.name,
-        ).relative_error
+        """Relative error of filters in the best order; infinite if signs differ."""
+        differences = W[:, :, np.newaxis] - self.bank.filters[:, np.newaxis]
+        other_sign = signs[:, np.newaxis] != self.bank.signs
+        costs = np.sum(differences**2, axis=0) + 1e9 * other_sign
+        order = linear_sum_assignment(costs)
+        if other_sign[order].any():
+            return np.inf
+        return np.sqrt(costs[order].sum()) / np.linalg.norm(self.bank.filters)
 
 
 def make_filters(patch_dim, n_filters, rng, condition=2.0):
@@ -67,3 +69,8 @@ def make_data(
     patches = patches + mean
     targets = (activation.value(patches @ filters) @ signs).sum(axis=1)
     return Data(activation, patches, targets, Bank(filters, signs))
+
+
+def make_generators(n_starts, seed=0):
+    """One generator per start."""
+    return [np.random.default_rng([seed, i]) for i in range(n_starts)]

@@ -7,12 +7,13 @@ from skconvfilter.initializers.moments import (
     Bank,
     Polynomial,
     contract,
+    empty_bank,
     measured_moments,
     pack,
     packed_squares,
     unpack,
 )
-from tests.initializers.teachers import NAMES, SIGNED, make_data, make_filters
+from tests.initializers.teachers import KINDS, NAMES, SIGNED, make_data, make_filters
 
 
 def hermite_tensor(order, x):
@@ -44,11 +45,9 @@ def full(order, moment):
     if order < 3:
         return moment
     tensor = unpack(moment)
-    return (
-        tensor
-        if order == 3
-        else np.moveaxis(unpack(np.moveaxis(tensor, 2, 0)), [2, 3], [0, 1])
-    )
+    if order == 3:
+        return tensor
+    return np.moveaxis(unpack(np.moveaxis(tensor, 2, 0)), [2, 3], [0, 1])
 
 
 def powers(order, U, coefficients):
@@ -122,7 +121,7 @@ def test_measured_moments_are_means_of_hermite_tensors(order):
         np.testing.assert_allclose(full(m, moment), wanted, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_measured_moments_are_those_of_the_bank(name, order):
     n_parts, n_samples = 40, 40_000
@@ -163,7 +162,7 @@ def test_values_of_a_polynomial(with_squares):
 
 def test_an_empty_bank_is_zero():
     data = make_data("relu", 10)
-    bank = Bank(np.empty((8, 0)), np.empty(0))
+    bank = empty_bank(8)
     for order, shape in [(1, (8,)), (2, (8, 8)), (3, (36, 8)), (4, (36, 36))]:
         moment = bank.moment(data.activation, order, np.eye(8))
         np.testing.assert_array_equal(moment, np.zeros(shape))
