@@ -23,9 +23,10 @@ _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """An extreme over many filters, searched on halves of the samples in turn.
+    """An extreme over many filters, of :func:`smoothness` or :func:`one_point_convexity`.
 
-    All arrays have one entry per angle, or per radius.
+    It is searched on halves of the samples in turn. The arrays have one entry for every
+    angle, or radius.
 
     Attributes
     ----------
