@@ -87,8 +87,8 @@ class Start:
         """Steps to the precision if each takes a share of the squared distance."""
         if self.distance <= self.precision:
             return 0
-        if share in (0, 1):
-            return 1 if share else math.inf
+        if share == 1:
+            return 1
         return math.ceil(2 * math.log(self.distance / self.precision) / -math.log1p(-share))
 
 

@@ -1,15 +1,14 @@
+import dataclasses
 import json
 import math
+from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from skconvfilter.diagnostics import (
-    certificate,
-    one_point_convexity,
-    restarts_needed,
-    smoothness,
-)
+from skconvfilter import ConvReLUFilterRegressor
+from skconvfilter.diagnostics import certificate, restarts_needed
+from skconvfilter.diagnostics.certificate import certificate_from_dict
 from skconvfilter.diagnostics.theorems import Start
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
@@ -18,7 +17,7 @@ from skconvfilter.model.geometry import flatten_windows
 PATCH_DIM = 5
 
 
-def patches(n_patches, n_samples=10_000):
+def patches(n_patches, n_samples=4000):
     return np.random.default_rng(0).standard_normal((n_samples, n_patches, PATCH_DIM))
 
 
@@ -30,8 +29,14 @@ def start_at(distance):
     return TEACHER + distance * np.linalg.norm(TEACHER) * away / np.linalg.norm(away)
 
 
-def checks(X, **options):
-    result = certificate(X, TEACHER, random_state=0, **options)
+@lru_cache
+def certified(n_patches, distance=None):
+    """The certificate of normal patches, for a start at a distance from the teacher."""
+    start = None if distance is None else start_at(distance)
+    return certificate(patches(n_patches), TEACHER, start, precision=1e-3, random_state=0)
+
+
+def checks(result):
     return {check.theorem: check for check in result.checks}
 
 
@@ -51,7 +56,7 @@ def descend(X, w, step, n_steps):
 @pytest.mark.parametrize("theorem", ["Theorem 2.2", "Theorem 3.1"])
 def test_one_patch_contracts_at_least_as_predicted(theorem):
     X, w = patches(1), start_at(0.5)
-    check = checks(X, initial=w, precision=1e-3)[theorem]
+    check = checks(certified(1, 0.5))[theorem]
     assert check.verdict == "holds"
     factors, distance = descend(X, w, check.step, int(check.iterations))
     assert factors.max() <= check.contraction
@@ -64,20 +69,19 @@ def test_one_patch_contracts_at_least_as_predicted(theorem):
         (0.5, 0.1, 0.75, 81),  # ceil(2 log(1e5) / -log(0.75))
         (1.0, 0.1, 0.0, 1),
         (1 + 1e-15, 0.1, 0.0, 1),  # larger than G by rounding
-        (1e-200, 0.1, 1.0, np.inf),
         (0.5, 1e-6, 0.75, 0),
         (1.0, 1e-7, 0.0, 0),
     ],
 )
-def test_iterations_that_constants_promise(g, distance, contraction, iterations):
-    promise = Start(distance, distance, precision=1e-6).promise(g, 1.0)
-    assert promise == {"step": g, "contraction": contraction, "iterations": iterations}
+def test_iterations_that_constants_guarantee(g, distance, contraction, iterations):
+    rate = Start(distance, distance, precision=1e-6).guaranteed_rate(g, 1.0)
+    assert rate == {"step": g, "contraction": contraction, "iterations": iterations}
 
 
-@pytest.mark.parametrize("n_patches", [1, 2, 4])
+@pytest.mark.parametrize("n_patches", [1, 2])
 def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
     X, w = patches(n_patches), start_at(0.5)
-    found = checks(X, initial=w, precision=1e-3)
+    found = checks(certified(n_patches, 0.5))
     if n_patches > 1:
         # Vacuous for independent Gaussian patches: gamma(0) < 6 L_cross.
         assert found["Theorem 3.1"].verdict == "refuted"
@@ -91,9 +95,9 @@ def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
 
 
 def test_loss_of_the_start_is_compared_with_that_of_0():
-    X = patches(1, 3000)
     below, above = (
-        checks(X, initial=scale * TEACHER)["Theorem 2.1"] for scale in (0.5, -2.0)
+        checks(certificate(patches(1, 500), TEACHER, scale * TEACHER))["Theorem 2.1"]
+        for scale in (0.5, -2.0)
     )
     assert below.verdict == "may hold"
     assert above.verdict == "refuted"
@@ -103,31 +107,31 @@ def test_loss_of_the_start_is_compared_with_that_of_0():
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_theorem_3_3_bounds_l_cross_of_unit_patches(scale):
-    X = patches(3)
+    X = patches(3, 2000)
     X = scale * X / np.linalg.norm(X, axis=2, keepdims=True)
     result = certificate(X, TEACHER, random_state=0)
-    (check,) = [c for c in result.checks if c.theorem == "Theorem 3.3"]
+    check = checks(result)["Theorem 3.3"]
     assert check.verdict == "may hold"
     assert check.numbers["bound of L_cross"] > result.smoothness.L_cross
     # P(within phi of the boundary) is about 2 phi times the density of the angle there.
     density = 3 / 4
-    assert check.numbers["mu"] == pytest.approx(2 * density, rel=0.05)
+    assert check.numbers["mu"] == pytest.approx(2 * density, rel=0.1)
 
 
 def test_near_the_teacher_too_l_cross_is_that_of_all_angles():
     # Hardly a patch lies between such a start and the teacher.
-    found = checks(patches(2, 4000), initial=0.95 * TEACHER)
+    found = checks(certificate(patches(2), TEACHER, 0.95 * TEACHER, random_state=0))
     assert found["Theorem 3.1"].verdict == "refuted"
     assert found["Theorem 3.1"].numbers["6 L_cross"] > 0.3
-    assert math.isnan(found["Theorem 3.2"].numbers["phi* of the angles looked at"])
+    assert math.isnan(found["Theorem 3.2"].numbers["phi* of the angles evaluated"])
 
 
 def test_theorem_3_3_needs_patches_of_one_length():
-    assert checks(patches(2, 1000))["Theorem 3.3"].verdict == "does not apply"
+    assert checks(certified(2))["Theorem 3.3"].verdict == "does not apply"
 
 
 def test_corollary_3_1_follows_from_phi_star():
-    few, many = (checks(patches(k, 4000))["Corollary 3.1"] for k in (1, 2))
+    few, many = (checks(certified(k))["Corollary 3.1"] for k in (1, 2))
     # One patch: gamma >= 0 = L_cross up to pi/2, so a small ball will do.
     assert few.verdict == "may hold"
     assert few.numbers["cos(phi*)"] == pytest.approx(0, abs=1e-12)
@@ -136,17 +140,17 @@ def test_corollary_3_1_follows_from_phi_star():
 
 
 def test_start_beyond_the_norm_of_the_teacher_refutes():
-    found = checks(patches(1, 2000), initial=start_at(1.2))
+    found = checks(certified(1, 1.2))
     assert found["Theorem 2.2"].verdict == "refuted"
     assert found["Theorem 3.1"].verdict == "refuted"
 
 
 def test_without_a_start_it_is_that_of_theorem_3_4():
-    result = certificate(patches(1, 2000), TEACHER, random_state=0)
+    result = certified(1)
     alpha = 1 / math.sqrt(2 * math.pi * PATCH_DIM)
     assert result.relative_distance == pytest.approx(math.sqrt(1 - alpha**2))
     assert result.phi_0 == pytest.approx(math.acos(alpha))
-    (numbers,) = [c.numbers for c in result.checks if c.theorem == "Theorem 3.4"]
+    numbers = checks(result)["Theorem 3.4"].numbers
     probability = numbers["probability of |w_0 - w*| <= |w*| sqrt(1 - radius**2)"]
     assert numbers["starts needed for 99 %"] == restarts_needed(probability)
     assert numbers["the paper's bound of it"] <= probability
@@ -159,22 +163,22 @@ def test_start_at_the_teacher_needs_no_steps():
 
 
 def test_report_names_every_theorem_and_its_verdict():
-    result = certificate(patches(2, 2000), TEACHER, start_at(0.5), random_state=0)
+    result = certified(2, 0.5)
     report = str(result)
     for check in result.checks:
         assert f"{check.theorem}: {check.verdict}" in report
 
 
-def test_path_of_gradient_descent_is_set_beside_the_promise():
-    X, w = patches(2, 4000), start_at(0.5)
-    promised = checks(X, initial=w)["One-point convexity"]
+def test_path_of_gradient_descent_is_compared_with_the_rate():
+    X, w = patches(2), start_at(0.5)
+    guaranteed = checks(certified(2, 0.5))["One-point convexity"]
     samples, geometry = flatten_windows(X)
     labels = model_values(samples, geometry, TEACHER[:, np.newaxis])[:, 0]
     objective = FilterObjective(samples, geometry, labels, fit_intercept=False)
     filters = [w]
     for _ in range(200):
         gradient = objective.gradient(filters[-1][:, np.newaxis], np.ones(1)).gradient[0]
-        filters.append(filters[-1] - promised.step * gradient)
+        filters.append(filters[-1] - guaranteed.step * gradient)
     result = certificate(X, TEACHER, path=filters, precision=0.1, random_state=0)
     path = result.path
     away = np.linalg.norm(np.array(filters) - TEACHER, axis=1)
@@ -184,21 +188,50 @@ def test_path_of_gradient_descent_is_set_beside_the_promise():
     assert path.distances[reached] <= 0.1 < path.distances[reached - 1]
     assert np.isfinite(path.contractions[:reached]).all()
     assert np.isnan(path.contractions[reached:]).all()
-    assert np.nanmax(path.contractions) <= promised.contraction
-    # All samples were looked at: |v - step g|**2 with g the gradient at v from the teacher.
+    assert np.nanmax(path.contractions) <= guaranteed.contraction
+    # All samples were evaluated: |v - step g|**2 with g the gradient at v from the teacher.
     for t in range(reached):
         v = filters[t] - TEACHER
-        g = (filters[t] - filters[t + 1]) / promised.step
+        g = (filters[t] - filters[t + 1]) / guaranteed.step
         assert path.convexities[t] == pytest.approx(v @ g / (v @ v))
     assert "at worst" in str(result)
-    assert len(result.to_dict()["path"]["distances"]) == 201
+    assert_same(certificate_from_dict(result.to_dict()), result)
 
 
-def test_dict_can_be_written_as_json():
-    result = certificate(patches(2, 2000), TEACHER, start_at(0.5), random_state=0)
-    written = json.loads(json.dumps(result.to_dict()))
+def assert_same(one, other):
+    """Dataclasses of the same kinds and the same bits."""
+    assert type(one) is type(other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_same(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, tuple):
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        np.testing.assert_equal(one, other)
+
+
+def test_dict_is_inverted_and_can_be_written_as_json():
+    result = certified(2, 0.5)
+    fields = result.to_dict()
+    assert_same(certificate_from_dict(fields), result)
+    written = json.loads(json.dumps(fields, default=np.ndarray.tolist))
     assert [c["theorem"] for c in written["checks"]] == [c.theorem for c in result.checks]
-    assert len(written["smoothness"]["gamma"]) == len(result.smoothness.gamma)
+    assert written["smoothness"]["gamma"]["value"] == result.smoothness.gamma.value.tolist()
+    with pytest.raises(ValueError, match="not the fields of a certificate"):
+        certificate_from_dict({**fields, "smoothness": {"gamma": 1.0}})
+    with pytest.raises(ValueError, match="not the fields of a certificate"):
+        certificate_from_dict({**fields, "colour": "red"})
+
+
+def test_fitted_estimator_stands_for_its_filter_and_its_window():
+    images = np.random.default_rng(0).standard_normal((200, 12))
+    model = ConvReLUFilterRegressor(2, stride=2)
+    model.coef_ = np.array([1.0, 2.0])
+    given = certificate(images.reshape(200, 6, 2), model.coef_, random_state=0)
+    np.testing.assert_equal(
+        certificate(images, model, random_state=0).to_dict(), given.to_dict()
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,21 +246,11 @@ def test_dict_can_be_written_as_json():
         ({"path": np.ones((0, PATCH_DIM))}, "path must have the shape"),
         ({"path": np.full((2, PATCH_DIM), np.nan)}, "path must be finite"),
         ({"path": np.ones((2, PATCH_DIM)), "initial": np.ones(PATCH_DIM)}, "not both"),
+        ({"path": np.full((2, PATCH_DIM), 1e80)}, "Rescale path"),
         ({"teacher": np.zeros(PATCH_DIM)}, "teacher is zero"),
-        ({"teacher": np.zeros(PATCH_DIM), "initial": np.ones(PATCH_DIM)}, "is zero"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
     good = {"X": patches(1, 100), "teacher": TEACHER}
     with pytest.raises(ValueError, match=message):
         certificate(**(good | arguments))
-
-
-@pytest.mark.parametrize("scale", [1e-150, 1e150])
-@pytest.mark.parametrize("function", [certificate, smoothness, one_point_convexity])
-def test_samples_of_extreme_size_are_refused(function, scale):
-    X = np.random.default_rng(0).standard_normal((60, 2, 3))
-    with pytest.raises(ValueError, match=r"largest entry of X .*Rescale X"):
-        function(scale * X, np.ones(3))
-    with pytest.raises(ValueError, match=r"largest entry of teacher .*Rescale teacher"):
-        function(X, scale * np.ones(3))

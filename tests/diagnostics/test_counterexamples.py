@@ -55,7 +55,7 @@ class TestMonotonicity:
         assert gamma == pytest.approx((3 - np.sqrt(5)) / 8)
         assert gamma == pytest.approx(0.0955, abs=5e-5)
 
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(2))
     def test_for_one_patch_gamma_and_L_decrease(self, seed):
         patches = np.random.default_rng(seed).standard_normal((60, 1, 2))
         phi = np.linspace(0, np.pi, 100)
@@ -65,14 +65,14 @@ class TestMonotonicity:
 
 
 class TestIndependentPatches:
-    """Theorem 3.1 asks for gamma > 6 L_cross, but these fail it and learn all the same."""
+    """Theorem 3.1 asks for gamma > 6 L_cross, but these are learned without it."""
 
-    @pytest.mark.parametrize("k", [2, 3, 4, 16, 64, 1000])
+    @pytest.mark.parametrize("k", [2, 4, 1000])
     def test_theorem_3_1_says_nothing(self, k):
         assert 6 * oracles.L_cross(k) == pytest.approx(1.0392 * (1 - 1 / k), abs=5e-5)
         assert 6 * oracles.L_cross(k) > 2 * oracles.gamma(0, k)
 
-    @pytest.mark.parametrize("k", [2, 3, 4, 5, 16, 64, 1000])
+    @pytest.mark.parametrize("k", [2, 4, 5, 1000])
     def test_sharper_constants_help_few_patches(self, k):
         # The term to be below gamma is at most a + (a + b + c) / sin(phi).
         phi = np.linspace(0, np.pi / 2, 1001)[1:]
@@ -213,7 +213,7 @@ class TestClosePatches:
         ]
         assert max(between) == pytest.approx(cross)
 
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(2))
     def test_L_cross_is_at_most_3_mu_if_mu_holds_at_every_angle(self, seed):
         # Neither closeness nor exchangeable patches are needed.
         angles = np.random.default_rng(seed).uniform(-np.pi, np.pi, (50, 3))
@@ -223,7 +223,7 @@ class TestClosePatches:
             mass = max(np.mean(near & (patches[..., 1] * side > 0)) for side in (1, -1))
             assert extreme("cross", patches, phi) <= 3 * mass
 
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(2))
     @pytest.mark.parametrize("phi", [0.1, 0.5, 1.5])
     def test_gamma_loses_at_most_the_mass_that_changes_sides(self, seed, phi):
         rng = np.random.default_rng(seed)

@@ -60,7 +60,7 @@ def assert_close(moments, expected, atol):
 
 
 class TestMoments:
-    @pytest.mark.parametrize("n_patches", [1, 2, 3])
+    @pytest.mark.parametrize("n_patches", [1, 3])
     @pytest.mark.parametrize("kind", ["gaussian", "correlated entries", "sphere"])
     def test_are_averages(self, n_patches, kind):
         root = random_root([1.5, 0.8, 0.4]) if kind == "correlated entries" else np.eye(3)
@@ -89,8 +89,8 @@ class TestMoments:
             alone = gaussian_moments(w, TEACHER, 3, root=root)
             assert_close(Moments(*(matrix[i] for matrix in together)), alone, 1e-15)
 
-    @pytest.mark.parametrize("n_patches", [1, 2, 7])
-    @pytest.mark.parametrize("patch_dim", [2, 3, 9])
+    @pytest.mark.parametrize("n_patches", [1, 7])
+    @pytest.mark.parametrize("patch_dim", [2, 9])
     @pytest.mark.parametrize("sphere", [False, True])
     @pytest.mark.parametrize("phi", [0, 1e-6, *ANGLES, np.pi])
     def test_have_the_closed_forms(self, n_patches, patch_dim, sphere, phi):
@@ -112,8 +112,8 @@ class TestMoments:
 
 
 class TestSuprema:
-    @pytest.mark.parametrize("n_patches", [1, 2, 3, 4, 5, 64])
-    @pytest.mark.parametrize("sphere", [None, 2, 9])
+    @pytest.mark.parametrize("n_patches", [1, 2, 4, 64])
+    @pytest.mark.parametrize("sphere", [None, 9])
     def test_no_slope_is_larger(self, n_patches, sphere):
         phi = np.linspace(0, np.pi / 2, 20_001)[1:]
         for supremum, quantity in [
@@ -162,8 +162,7 @@ class TestHardestFilter:
         assert value == pytest.approx(best, rel=1e-12)
 
     @pytest.mark.parametrize("name", QUANTITIES)
-    @pytest.mark.parametrize("n_patches", [2, 4])
-    @pytest.mark.parametrize("patch_dim", [3, 9, 25])
+    @pytest.mark.parametrize(("n_patches", "patch_dim"), [(2, 3), (4, 3), (4, 9)])
     def test_nothing_is_harder(self, name, n_patches, patch_dim):
         root = random_root(np.arange(1, patch_dim + 1) ** -0.5)
         teacher, phi = np.eye(patch_dim)[0], np.pi / 4
@@ -191,7 +190,7 @@ class TestHardestFilter:
 
 
 class TestSection4:
-    @pytest.mark.parametrize("sigma", [0.1, 0.6, 1.0, np.inf])
+    @pytest.mark.parametrize("sigma", [0.1, 1.0, np.inf])
     def test_is_what_the_data_set_has(self, sigma):
         teacher = np.array([1.0, 0.0])
         X, _ = make_angular_patches(
@@ -242,7 +241,7 @@ class TestSection4:
 
 
 class TestPopulation:
-    @pytest.mark.parametrize("n_patches", [1, 2, 4])
+    @pytest.mark.parametrize("n_patches", [1, 4])
     def test_loss_and_gradient_are_averages(self, n_patches):
         patches = normal_patches(n_patches, 3)
         for phi in ANGLES:
@@ -308,7 +307,7 @@ class TestPopulation:
 
 
 class TestAnySample:
-    @pytest.fixture(params=range(5))
+    @pytest.fixture(params=range(3))
     def case(self, request):
         """Patches of no particular distribution, not all live, w and a teacher."""
         rng = np.random.default_rng(request.param)

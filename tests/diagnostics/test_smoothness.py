@@ -88,7 +88,7 @@ def test_values_lie_between_what_is_searched_and_what_is_certified(power_result)
     gamma = result.gamma
     assert (gamma.searched <= gamma.value * 1.05).all()
     assert (gamma.certified <= gamma.searched).all()
-    for upper in (result.L.value, result.disagreement.value):
+    for upper in (result.L, result.disagreement):
         assert (upper.certified >= 0.95 * upper.searched).all()
 
 
