@@ -56,7 +56,7 @@ def gabor_filter(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong, or if no wave is left once the sum is zero, such as for
+        If a parameter is wrong, or if no wave is left once the sum is zero, as for
         an even wave in a window of length 2.
 
     See Also
@@ -94,8 +94,7 @@ def gabor_filter(
 
     kernel = _zero_sum_wave(shape, wavelength, orientation, phase, sigma)
     norm = np.linalg.norm(kernel)
-    # Written so that NaN, from a wavelength or sigma that underflows, is refused too.
-    if not norm > np.sqrt(np.finfo(kernel.dtype).eps):
+    if norm <= np.sqrt(np.finfo(kernel.dtype).eps):
         raise ValueError(
             f"wavelength={wavelength}, orientation={orientation}, phase={phase} and "
             f"sigma={sigma} leave no wave in a window of shape {shape}. Use another "
@@ -172,9 +171,8 @@ def _zero_sum_wave(
     # A constant factor is free: this one makes the envelope 1 at the innermost entries,
     # however small sigma is.
     nearest = distance.min()
-    with np.errstate(over="ignore", invalid="ignore"):
-        exponent = (distance - nearest) * (distance + nearest) / (2 * sigma) / sigma
-        wave = np.cos(2 * np.pi * along / wavelength + phase)
+    exponent = (distance - nearest) * (distance + nearest) / (2 * sigma) / sigma
+    wave = np.cos(2 * np.pi * along / wavelength + phase)
     envelope = np.exp(-exponent)
     # Subtracting the mean under the envelope, not a constant, keeps the borders small.
     return envelope * (wave - np.average(wave, weights=envelope))

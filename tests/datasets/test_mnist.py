@@ -64,35 +64,13 @@ def test_reads_idx_files(tmp_path, subset, compress):
     np.testing.assert_array_equal(labels, expected_labels)
 
 
-def test_pixels_go_from_0_to_1(tmp_path):
-    write_part(tmp_path, "t10k", 1)
-    content = idx_bytes(np.arange(784).reshape(1, 28, 28) % 256)
-    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(content)
-    images, _ = load_mnist(tmp_path)
-    assert images.min() == 0
-    assert images.max() == 1
-
-
-@pytest.mark.parametrize("dtype", [np.float32, "float32", np.float64, float])
-def test_dtype_of_the_images(tmp_path, dtype):
-    raw, _ = write_part(tmp_path, "t10k", 2)
-    images, _ = load_mnist(tmp_path, dtype=dtype)
-    assert images.dtype == np.dtype(dtype)
-    np.testing.assert_allclose(images, raw / 255, rtol=1e-6)
-
-
-def test_environment_names_the_folder(tmp_path, monkeypatch):
-    write_part(tmp_path, "t10k", 4)
-    monkeypatch.setenv("SKCONVFILTER_DATA", str(tmp_path))
-    assert len(load_mnist()[0]) == 4
-
-
 def test_data_home_goes_before_the_environment(tmp_path, monkeypatch):
     for name, n_images in [("given", 2), ("environment", 4)]:
         (tmp_path / name).mkdir()
         write_part(tmp_path / name, "t10k", n_images)
     monkeypatch.setenv("SKCONVFILTER_DATA", str(tmp_path / "environment"))
     assert len(load_mnist(str(tmp_path / "given"))[0]) == 2
+    assert len(load_mnist()[0]) == 4
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -122,18 +100,10 @@ IMAGES = np.zeros((2, 28, 28), dtype=np.uint8)
         (idx_bytes(IMAGES[0]), "has 2 axes, not 3"),
         (idx_bytes(IMAGES)[:-1], "is truncated or has a wrong header: it has 1567"),
         (idx_bytes(IMAGES) + b"\0", "is truncated or has a wrong header: it has 1569"),
-        (
-            struct.pack(">BBBB3I", 0, 0, 8, 3, *([2**32 - 1] * 3)),
-            "it has 0 entries, but its header promises the shape",
-        ),
         (idx_bytes(IMAGES[:, 1:]), r"has images of shape \(27, 28\)"),
         (idx_bytes(IMAGES[:1]), "has 1 images, but .*t10k-labels-idx1-ubyte has 2"),
         (gzip.compress(idx_bytes(IMAGES))[:-9], "is truncated or not a gzip file"),
         (b"\x1f\x8b" + b"\xff" * 20, "is truncated or not a gzip file"),
-        (
-            gzip.compress(idx_bytes(IMAGES))[:10] + b"\xff" * 20,
-            "is truncated or not a gzip file",
-        ),
     ],
 )
 def test_broken_file_is_named(tmp_path, content, match):
@@ -203,9 +173,6 @@ def test_openml_fills_in_for_a_missing_file(tmp_path, monkeypatch):
     "failure",
     [
         urllib.error.URLError("unreachable"),
-        ConnectionError("reset"),
-        TimeoutError("slow"),
-        OSError("disk"),
         http.client.IncompleteRead(b""),
         ValueError("md5 checksum"),
     ],

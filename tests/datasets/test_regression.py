@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
 from skconvfilter.datasets import make_filter_regression
 
 
@@ -44,31 +45,29 @@ def test_defaults_give_one_patch_a_sample():
 
 
 def test_samples_are_standard_normal():
-    X, _ = make_filter_regression(5000, input_shape=(2, 3), random_state=0)
+    X, _ = make_filter_regression(5000, n_features=6, random_state=0)
     np.testing.assert_allclose(X.mean(axis=0), 0, atol=0.05)
     np.testing.assert_allclose(np.cov(X.T), np.eye(6), atol=0.08)
 
 
 @pytest.mark.parametrize("teacher", ["random", "gabor"])
 @pytest.mark.parametrize(
-    ("kernel_size", "stride", "padding", "dilation"),
-    [(3, 1, 0, 1), (2, 3, 1, 2), (5, 2, 2, 1)],
+    ("kernel_size", "stride", "padding", "dilation", "channels"),
+    [(3, 1, 0, 1, 1), (2, 3, 1, 2, 2), (5, 2, 2, 1, 2)],
 )
-@pytest.mark.parametrize("channels", [1, 2])
 def test_targets_are_those_of_the_convolution(
     teacher, kernel_size, stride, padding, dilation, channels
 ):
     input_shape = (7, 8, channels)
-    X, y, w = make_filter_regression(
-        6,
+    model = ConvReLUFilterRegressor(
+        kernel_size,
         input_shape=input_shape,
-        kernel_size=kernel_size,
         stride=stride,
         padding=padding,
         dilation=dilation,
-        teacher=teacher,
-        return_teacher=True,
-        random_state=1,
+    )
+    X, y, w = make_filter_regression(
+        6, model, teacher=teacher, return_teacher=True, random_state=1
     )
     assert X.shape == (6, 7 * 8 * channels)
     assert w.shape == (kernel_size, kernel_size, channels)
@@ -77,34 +76,28 @@ def test_targets_are_those_of_the_convolution(
 
 
 def test_signals_have_ten_entries_unless_told():
-    X, y, w = make_filter_regression(kernel_size=3, return_teacher=True, random_state=0)
+    model = ConvReLUFilterRegressor(3)
+    X, y, w = make_filter_regression(estimator=model, return_teacher=True, random_state=0)
     assert X.shape == (100, 10)
     patches = sliding_window_view(X, 3, axis=1)
     np.testing.assert_allclose(y, targets_by_loops(patches, w))
-    X, _ = make_filter_regression(kernel_size=3, input_shape=24)
-    assert X.shape == (100, 24)
+    told = ConvReLUFilterRegressor(3, input_shape=(24,))
+    assert make_filter_regression(5, told)[0].shape == (5, 24)
+    assert make_filter_regression(5, model, n_features=24)[0].shape == (5, 24)
+    assert make_filter_regression(5, n_features=24)[0].shape == (5, 24)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8, bool])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, bool])
 def test_given_samples_are_labelled_in_float64(dtype):
     X = np.random.RandomState(0).randint(0, 2, size=(7, 20)).astype(dtype)
     labelled, y, w = make_filter_regression(
-        X=X, kernel_size=4, return_teacher=True, random_state=0
+        estimator=ConvPatchExtractor(4), X=X, return_teacher=True, random_state=0
     )
     assert np.shares_memory(labelled, X)
     assert labelled.dtype == dtype
     assert y.dtype == np.float64
     patches = sliding_window_view(X.astype(float), 4, axis=1)
     np.testing.assert_allclose(y, targets_by_loops(patches, w), rtol=1e-13)
-
-
-def test_given_patches_are_used_as_they_are():
-    X = np.random.RandomState(0).normal(size=(5, 4, 3))
-    labelled, y, w = make_filter_regression(X=X, return_teacher=True, random_state=0)
-    assert np.shares_memory(labelled, X)
-    assert labelled.shape == X.shape
-    assert w.shape == (3,)
-    np.testing.assert_allclose(y, targets_by_loops(X, w))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -118,32 +111,20 @@ def test_given_samples_may_lie_in_any_order(order):
 
 
 @pytest.mark.parametrize("teacher", ["random", "gabor"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_window_view_equals_the_implicit_convolution(teacher, dtype):
-    images = np.random.RandomState(0).normal(size=(4, 8, 9)).astype(dtype)
+def test_window_view_equals_the_implicit_convolution(teacher):
+    images = np.random.RandomState(0).normal(size=(4, 8, 9)).astype(np.float32)
     view = sliding_window_view(images, (3, 3), axis=(1, 2))
-    labelled, y, w = make_filter_regression(
-        X=view, teacher=teacher, return_teacher=True, random_state=2
-    )
+    given = {"teacher": teacher, "return_teacher": True, "random_state": 2}
+    labelled, y, w = make_filter_regression(X=view, **given)
     assert np.shares_memory(labelled, images)
     assert labelled.shape == view.shape
+    window = ConvPatchExtractor(3, input_shape=(8, 9))
     _, expected_y, expected_w = make_filter_regression(
-        X=images.reshape(4, -1),
-        input_shape=(8, 9),
-        kernel_size=3,
-        teacher=teacher,
-        return_teacher=True,
-        random_state=2,
+        estimator=window, X=images.reshape(4, -1), **given
     )
     assert w.shape == (3, 3)
     np.testing.assert_array_equal(w, expected_w)
     np.testing.assert_allclose(y, expected_y, rtol=1e-13)
-
-
-def test_lists_are_samples_too():
-    X, y = make_filter_regression(X=[[1, -2], [3, 4]], teacher=[1.0, 1.0])
-    np.testing.assert_array_equal(X, [[1, -2], [3, 4]])
-    np.testing.assert_array_equal(y, [0.0, 7.0])
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -151,8 +132,7 @@ def test_teacher_may_be_an_array(flat):
     given = np.random.RandomState(0).normal(size=(2, 3, 2)).astype(np.float32)
     X, y, w = make_filter_regression(
         5,
-        input_shape=(4, 5, 2),
-        kernel_size=(2, 3),
+        ConvPatchExtractor((2, 3), input_shape=(4, 5, 2)),
         teacher=given.ravel() if flat else given,
         return_teacher=True,
         random_state=0,
@@ -167,22 +147,21 @@ def test_teacher_may_be_an_array(flat):
 
 
 @pytest.mark.parametrize(
-    ("geometry", "shape"),
+    ("kernel_size", "input_shape", "shape"),
     [
-        ({"kernel_size": 5, "input_shape": (9, 9)}, (5, 5)),
-        ({"kernel_size": (5, 3), "input_shape": (9, 9)}, (5, 3)),
-        ({"kernel_size": 5, "input_shape": (9, 9, 3)}, (5, 5, 3)),
-        ({"kernel_size": (6,), "input_shape": (30, 2)}, (6, 2)),
-        ({"kernel_size": 2}, (2,)),
-        ({"input_shape": 16}, (16,)),
+        ((5, 3), (9, 9), (5, 3)),
+        (5, (9, 9, 3), (5, 5, 3)),
+        ((6,), (30, 2), (6, 2)),
+        (2, None, (2,)),
+        (None, None, (10,)),
     ],
 )
-def test_gabor_teacher_is_the_same_in_every_channel(geometry, shape):
+def test_gabor_teacher_is_the_same_in_every_channel(kernel_size, input_shape, shape):
+    window = ConvPatchExtractor(kernel_size, input_shape=input_shape)
+    given = {"teacher": "gabor", "return_teacher": True}
     teachers = [
-        make_filter_regression(
-            1, **geometry, teacher="gabor", return_teacher=True, random_state=seed
-        )[2]
-        for seed in range(20)
+        make_filter_regression(1, window, random_state=seed, **given)[2]
+        for seed in range(10)
     ]
     for teacher in teachers:
         assert teacher.shape == shape
@@ -214,7 +193,7 @@ def test_noise_has_its_standard_deviation():
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_snr_is_a_ratio_of_variances(scale):
     teacher = scale * np.arange(1.0, 6.0)
-    kwargs = {"input_shape": 5, "teacher": teacher, "random_state": 0}
+    kwargs = {"n_features": 5, "teacher": teacher, "random_state": 0}
     _, y = make_filter_regression(20_000, **kwargs)
     _, noisy = make_filter_regression(20_000, snr=4, intercept=0.5 * scale, **kwargs)
     ratio = y.var() / (noisy - y).var()
@@ -227,12 +206,6 @@ def test_infinite_snr_is_no_noise():
     np.testing.assert_array_equal(y, same)
 
 
-def test_the_least_snr_gives_finite_noise():
-    _, y = make_filter_regression(snr=5e-324, random_state=0)
-    assert np.isfinite(y).all()
-    assert np.abs(y).max() > 1e150
-
-
 def test_zero_teacher_gives_noise_alone():
     X, y = make_filter_regression(teacher=np.zeros(10), intercept=1.5, random_state=0)
     np.testing.assert_array_equal(y, np.full(len(X), 1.5))
@@ -240,7 +213,7 @@ def test_zero_teacher_gives_noise_alone():
 
 @pytest.mark.parametrize("teacher", ["random", "gabor"])
 def test_random_state_makes_the_data(teacher):
-    kwargs = {"kernel_size": 3, "teacher": teacher, "noise": 1.0}
+    kwargs = {"estimator": ConvPatchExtractor(3), "teacher": teacher, "noise": 1.0}
     kwargs["return_teacher"] = True
     first = make_filter_regression(random_state=5, **kwargs)
     same = make_filter_regression(random_state=np.random.RandomState(5), **kwargs)
@@ -251,6 +224,7 @@ def test_random_state_makes_the_data(teacher):
 
 
 PATCHES = np.ones((4, 3, 2))
+window = ConvPatchExtractor
 
 
 @pytest.mark.parametrize(
@@ -259,47 +233,47 @@ PATCHES = np.ones((4, 3, 2))
         ({"n_samples": 0}, ValueError, "n_samples must be at least 1"),
         ({"n_samples": 2.0}, TypeError, "n_samples must be an int"),
         ({"n_samples": 3, "X": PATCHES}, ValueError, "n_samples=3, but X has 4 rows"),
-        ({"n_samples": True, "X": PATCHES}, TypeError, "n_samples must be an int"),
-        ({"X": [1.0, 2.0]}, ValueError, "X must have at least two axes"),
-        ({"X": np.ones((4, 0, 2))}, ValueError, "X must have at least two axes, none"),
         ({"X": [[np.nan, 1.0]]}, ValueError, "Input X contains NaN"),
-        ({"X": PATCHES, "kernel_size": 2}, ValueError, "kernel_size=2 is for flat"),
-        ({"X": PATCHES, "stride": 2}, ValueError, "stride has no meaning"),
-        ({"X": PATCHES, "input_shape": 6}, ValueError, "input_shape has no meaning"),
-        ({"X": PATCHES[0], "input_shape": 2}, ValueError, "input_shape has no meaning"),
-        ({"padding": 1}, ValueError, "padding has no meaning without kernel_size"),
-        ({"kernel_size": (2, 2)}, ValueError, "input_shape must say how"),
-        ({"kernel_size": 11}, ValueError, r"kernel_size=\(11,\)"),
-        ({"kernel_size": 2, "dilation": 0}, ValueError, "dilation must be at least 1"),
-        ({"input_shape": (0, 2)}, ValueError, "input_shape must be at least 1"),
-        ({"input_shape": ()}, ValueError, "input_shape must not be empty"),
+        ({"X": np.full((3, 2), 1e80)}, ValueError, "Rescale X"),
+        ({"X": PATCHES, "n_features": 2}, ValueError, "n_features is for samples that"),
+        ({"X": PATCHES, "estimator": window(2)}, ValueError, "kernel_size=2 is for flat"),
+        ({"X": PATCHES, "estimator": window(stride=2)}, ValueError, "stride has no mean"),
+        ({"estimator": window(padding=1)}, ValueError, "padding has no meaning without"),
+        ({"estimator": window(input_shape=(4,))}, ValueError, "input_shape has no mean"),
+        ({"estimator": window((2, 2))}, ValueError, "input_shape must say how"),
+        ({"estimator": window(11)}, ValueError, r"kernel_size=\(11,\)"),
+        ({"estimator": window(2, input_shape=(0, 2))}, ValueError, "input_shape must be"),
+        ({"estimator": 3}, TypeError, "estimator must have the parameters kernel_size"),
+        ({"n_features": 0}, ValueError, "n_features must be at least 1"),
+        (
+            {"estimator": window(2, input_shape=(4,)), "n_features": 5},
+            ValueError,
+            r"input_shape=\(4,\) has 4 entries, but X has 5 features",
+        ),
         ({"teacher": "sobel"}, ValueError, 'teacher must be "random", "gabor" or an'),
         ({"teacher": None}, TypeError, "teacher must be an array of numbers"),
         ({"teacher": [[1.0], [1.0, 2.0]]}, ValueError, "teacher must be an array of"),
         ({"teacher": np.ones(9)}, ValueError, r"teacher must have the shape \(10,\)"),
         ({"teacher": np.full(10, np.inf)}, ValueError, "teacher must be finite"),
+        ({"teacher": np.full(10, 1e80)}, ValueError, "Rescale teacher"),
         (
-            {"teacher": "gabor", "kernel_size": 1},
+            {"teacher": "gabor", "estimator": window(1)},
             ValueError,
             'teacher="gabor" needs a window',
         ),
         (
-            {"teacher": "gabor", "kernel_size": (2, 2, 2), "input_shape": (3, 3, 3)},
+            {"teacher": "gabor", "estimator": window((2, 2, 2), input_shape=(3, 3, 3))},
             ValueError,
             'teacher="gabor" needs a window with one or two axes',
         ),
         ({"noise": -0.1}, ValueError, "noise must be at least 0 and finite"),
-        ({"noise": np.inf}, ValueError, "noise must be at least 0 and finite"),
         ({"noise": "much"}, TypeError, "noise must be a number"),
         ({"snr": 0}, ValueError, "snr must be positive"),
-        ({"snr": np.nan}, ValueError, "snr must be positive"),
         ({"snr": 2, "noise": 1}, ValueError, "noise and snr exclude each other"),
         ({"snr": 2, "teacher": np.zeros(10)}, ValueError, "snr=2.0 has no meaning"),
         ({"snr": 2, "n_samples": 1}, ValueError, "snr=2.0 has no meaning"),
         ({"intercept": np.nan}, ValueError, "intercept must be finite"),
         ({"sign": 0}, ValueError, "sign must be 1 or -1"),
-        ({"sign": "auto"}, ValueError, "sign must be 1 or -1"),
-        ({"sign": True}, ValueError, "sign must be 1 or -1"),
         ({"sign": [1, -1]}, ValueError, "sign must be 1 or -1"),
         ({"random_state": "seed"}, ValueError, "cannot be used to seed"),
     ],

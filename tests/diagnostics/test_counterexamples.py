@@ -37,10 +37,6 @@ class TestRotationInvariance:
         ratios = oracles.L(phi) / oracles.gamma(phi)
         assert np.all(ratios > [10, 1e3, 1e5])
 
-    @pytest.mark.parametrize("k", [2, 5])
-    def test_nor_at_the_teacher(self, k):
-        assert oracles.gamma(0, k) < oracles.L(0, k)
-
 
 class TestMonotonicity:
     """For several patches gamma need not decrease with the angle."""
@@ -133,15 +129,7 @@ class TestCorrelatedPatches:
     def test_quadrature_has_the_closed_form_if_independent(self, k, phi):
         assert correlated_cross(phi, 0, k) == pytest.approx(oracles.cross(phi, k))
 
-    @pytest.mark.parametrize(("tau", "k"), [(0.5, 2), (0.9, 3)])
-    def test_quadrature_is_the_average(self, tau, k):
-        patches = correlated_patches(400_000, k, 2, tau, np.random.default_rng(0))
-        for phi in (0.2, 1.0):
-            cross = correlated_cross(phi, tau, k)
-            sampled = sample_moments(patches, planar_filters(phi)[0], TEACHER).cross
-            assert sampled == pytest.approx(cross, abs=5e-4)
-
-    @pytest.mark.parametrize("tau", [0, 0.3, 0.5, 0.9, 0.99])
+    @pytest.mark.parametrize("tau", [0, 0.5, 0.99])
     def test_limit(self, tau):
         slopes = [correlated_cross(phi, tau, 2) / phi for phi in (2e-4, 1e-4)]
         assert 2 * slopes[1] - slopes[0] == pytest.approx(
@@ -153,22 +141,6 @@ class TestCorrelatedPatches:
         assert slopes == pytest.approx([0.0796, 0.1053, 0.1474, 0.1580, 0.1590], abs=6e-5)
         patches = correlated_patches(100, 2, 2, 1.0, np.random.default_rng(0))
         assert sample_moments(patches, planar_filters(0.1)[0], TEACHER).cross == 0
-
-    @pytest.mark.parametrize(
-        ("tau", "slopes"),
-        [
-            (0.5, [0.1048, 0.1021, 0.0962, 0.0838, 0.0653]),
-            (0.9, [0.1425, 0.1346, 0.1037, 0.0626, 0.0347]),
-            (0.99, [0.1548, 0.1189, 0.0530, 0.0222, 0.0113]),
-            (0.999, [0.1364, 0.0649, 0.0178, 0.0072, 0.0036]),
-        ],
-    )
-    def test_closeness_helps_beyond_the_spread(self, tau, slopes):
-        phi = [0.01, 0.05, 0.2, 0.5, 1.0]
-        exact = [correlated_cross(angle, tau, 2) / angle for angle in phi]
-        assert np.all(np.diff(exact) < 0)
-        # They are averages over few patches, the fewer the smaller the angle.
-        np.testing.assert_allclose(slopes, exact, rtol=0.04)
 
 
 class TestClosePatches:

@@ -14,12 +14,12 @@ def result():
     return smoothness(X, [1.0, 0.5, 0.0], ANGLES, random_state=0)
 
 
-@pytest.mark.parametrize("quantities", [("gamma", "L"), ("disagreement",), ("cross", "L")])
+@pytest.mark.parametrize("quantities", [("gamma", "L"), ("cross", "disagreement")])
 def test_lines_are_the_held_out_values(result, quantities, is_drawn):
     display = SmoothnessDisplay(result=result).plot(quantities=quantities)
     assert tuple(display.lines_) == quantities
     for name, line in display.lines_.items():
-        values = getattr(result, name)
+        values = getattr(result, name).value
         assert_array_equal(line.get_xdata(), np.degrees(ANGLES))
         assert_array_equal(line.get_ydata(), np.where(values > 0, values, np.nan))
     assert display.ax_.get_yscale() == "log"
@@ -32,8 +32,8 @@ def test_lines_are_the_held_out_values(result, quantities, is_drawn):
 def test_bounds_without_search_are_dashed(result):
     display = SmoothnessDisplay(result=result).plot()
     dashed = [line for line in display.ax_.lines if line.get_linestyle() == "--"]
-    assert_array_equal(dashed[0].get_ydata(), result.gamma_certified)
-    assert_array_equal(dashed[1].get_ydata(), result.L_certified)
+    assert_array_equal(dashed[0].get_ydata(), result.gamma.certified)
+    assert_array_equal(dashed[1].get_ydata(), result.L.certified)
 
 
 def test_samples_are_estimated_with_the_options_given(result):
@@ -42,7 +42,7 @@ def test_samples_are_estimated_with_the_options_given(result):
     display = SmoothnessDisplay.from_samples(
         X, teacher, ANGLES, random_state=0, line_kw={"color": "k"}
     )
-    assert_array_equal(display.result.gamma, result.gamma)
+    assert_array_equal(display.result.gamma.value, result.gamma.value)
     assert display.lines_["gamma"].get_color() == "k"
 
 
