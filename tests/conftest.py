@@ -3,10 +3,13 @@ import os
 import matplotlib
 import pytest
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
 
 from skconvfilter.datasets import load_mnist
 
 matplotlib.use("Agg")
+# Tests run in several processes, one for each core.
+threadpool_limits(1)
 
 # SKCONVFILTER_EXAMPLES asks for that many examples of each property, new ones every time.
 EXAMPLES = os.environ.get("SKCONVFILTER_EXAMPLES")
