@@ -1,4 +1,4 @@
-"""The compiled kernels, which an install does without where they cannot be built."""
+"""Build of the compiled kernels, which an install skips where they cannot be built."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ KERNELS = "skconvfilter/kernels"
 
 
 def flag(name):
-    """Whether an environment variable is set, to anything but nothing and 0."""
+    """Whether an environment variable is set to a value that is not empty and not 0."""
     return os.environ.get(name, "0") not in {"", "0"}
 
 

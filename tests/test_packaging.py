@@ -1,12 +1,9 @@
-import configparser
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-
-import pytest
 
 import skconvfilter
 
@@ -24,20 +21,6 @@ print(*{name.partition(".")[0] for name in sys.modules})
 
 def pyproject():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
-def test_setup_cfg_holds_no_metadata():
-    parser = configparser.ConfigParser()
-    parser.read_string((ROOT / "setup.cfg").read_text(encoding="utf-8"))
-    misplaced = [
-        name for name in parser.sections() if name.startswith(("metadata", "options"))
-    ]
-    assert misplaced == []
-
-
-@pytest.mark.parametrize("arxiv_id", ["1709.06129", "1711.03440"])
-def test_citation_names_both_papers(arxiv_id):
-    assert f"arXiv:{arxiv_id}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_citation_has_the_version():
