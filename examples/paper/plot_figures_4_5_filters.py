@@ -130,7 +130,7 @@ for (kind, name), angle in angles.items():
 figure = plt.figure(figsize=(10, 8.4), layout="constrained")
 labels = {"true": "true", "near": "learned,\nnear start", "ball": "learned,\nball"}
 for part, kind in zip(figure.subfigures(2, 1, hspace=0.04), KINDS, strict=True):
-    part.suptitle(f"{kind.capitalize()} filters; degrees to the true filter above learned")
+    part.suptitle(f"{kind.capitalize()} filters, and degrees from learned to true ones")
     axes = part.subplots(3, len(SEEDS))
     shown, titles = [], [""] * len(SEEDS)
     for row, (name, label) in zip(axes, labels.items(), strict=True):
