@@ -2,12 +2,12 @@
 Learn a colour-opponent filter from photographs
 ===============================================
 
-A filter with colour channels: it adds red in the middle of its window and subtracts green
-around it, as ganglion cells of the eye do. It labels small crops of two photographs with
-its mean response after a ReLU. From clean labels it is found exactly. From noisy labels
-its colours are found, and predictions are about as good, but where in the window its
-weights lie is not: pixels of photographs are so much like their neighbours that the labels
-hardly depend on it.
+This example learns a filter with colour channels, which adds red in the middle of its
+window and subtracts green around it, as ganglion cells of the eye do. The label of a small
+crop of a photograph is the filter's mean output after a ReLU. From clean labels the filter
+is recovered exactly. From noisy labels its colours are recovered, and predictions are about
+as good, but the positions of its weights within the window are not: neighbouring pixels of
+photographs are so similar that the labels hardly depend on them.
 """
 
 import matplotlib.pyplot as plt
@@ -24,8 +24,9 @@ SEEDS, SIDE = range(5), 16
 # %%
 # Crops
 # -----
-# 2,000 crops of 16 by 16 pixels, half for learning. The extractor hands their windows on as
-# a view; a model that is fitted on windows takes images of any size.
+# There are 2,000 crops of 16 by 16 pixels, and half of them are for training. The extractor
+# returns their windows as a view. A model that is fitted on windows accepts images of any
+# size.
 
 photographs = [image / 255 for image in load_sample_images().images]
 rng = np.random.default_rng(0)
@@ -43,7 +44,8 @@ X_train, X_test = X[:1_000], X[1_000:]
 # %%
 # The hidden filter
 # -----------------
-# Red, green and blue: a narrow bump, less a wide one, and nothing.
+# The weights for red are a narrow bump, those for green the negative of a wide one, and
+# those for blue are zero.
 
 distance = np.hypot(*(np.indices((5, 5)) - 2.0))
 narrow, wide = (np.exp(-(distance**2) / (2 * width**2)) for width in (1, 2))
@@ -55,8 +57,8 @@ true_filter /= np.linalg.norm(true_filter)
 # %%
 # Fits
 # ----
-# Clean labels, and five times noise of a tenth of their variance. There a small penalty
-# smooths the filter.
+# One fit is on clean labels, and five are on labels with noise of a tenth of their
+# variance. With noise, a small penalty makes the filter smoother.
 
 
 def labels(**noise):
@@ -74,13 +76,13 @@ noisy = [
 ]
 
 # %%
-# What came out
-# -------------
-# R2 is against clean labels of crops that no fit has seen.
+# Results
+# -------
+# R2 is computed on clean labels of crops that are not in the training data.
 
 
 def colour(learned):
-    """Weights summed up over the window, for red, green and blue, of unit norm."""
+    """Sums of the weights for red, green and blue, scaled to unit norm."""
     total = learned.sum(axis=(0, 1))
     return total / np.linalg.norm(total)
 
@@ -136,8 +138,8 @@ for row in axes:
 figure.savefig("plot_colour_images.png", dpi=120)
 
 # %%
-# The finding: clean labels give the filter away. Noisy ones give away its colours and good
-# predictions, and not the filter.
+# Clean labels determine the filter. Noisy labels determine its colours and allow good
+# predictions, but do not determine the filter.
 
 assert angle(clean) < 1e-6
 assert scores.min() > 0.99

@@ -1,10 +1,11 @@
 """
-Learn a bank of filters from where descent must succeed
-=======================================================
+Learn a bank of filters from a start with a guarantee
+=====================================================
 
-Eight filters hide behind the labels of noise images, each cut into three patches that do
-not overlap: a label is the sum of all responses after a ReLU. The tensor method reads the
-filters off the moments of the labels; a few Gauss-Newton steps then make them exact.
+In this example, the labels come from eight hidden filters. Each sample is noise, cut into
+three patches that do not overlap, and its label is the sum of the filters' outputs after a
+ReLU. The tensor method estimates the filters from moments of the data, and a few
+Levenberg-Marquardt steps then make them exact.
 """
 
 import warnings
@@ -22,8 +23,8 @@ from skconvfilter.plotting import FilterDisplay
 # %%
 # The data
 # --------
-# Patches of 16 entries, three in a row of 48, with independent normal entries: the setting
-# of the theory.
+# A row of 48 entries has three patches of 16. The entries are independent and normal, as
+# the theory assumes.
 
 X, y, teacher = make_filter_bank_regression(
     5_000, n_filters=8, kernel_size=16, stride=16, input_shape=48, return_teacher=True,
@@ -33,7 +34,7 @@ X, y, teacher = make_filter_bank_regression(
 # %%
 # Fit
 # ---
-# ``init_coef_`` is the tensor start, and ``coef_`` what came of it.
+# ``init_coef_`` has the filters of the tensor start, and ``coef_`` the fitted ones.
 
 model = ConvFilterBankRegressor(n_filters=8, kernel_size=16, stride=16, random_state=0)
 model.fit(X, y)
@@ -47,12 +48,12 @@ print(f"Hessian at the fit  eigenvalues from {least:.3f} to {largest:.1f}")
 # %%
 # From a random start
 # -------------------
-# Plain gradient descent from the tensor start and from three random ones, for as many
-# steps. The first begins where the loss is strongly convex.
+# Plain gradient descent takes 300 steps from the tensor start and from each of three random
+# starts. Around the tensor start the loss is strongly convex.
 
 descent = clone(model).set_params(solver="gd", n_init=1, max_iter=300, tol=0)
 with warnings.catch_warnings():
-    # They are stopped on purpose.
+    # Descent is stopped before it has converged.
     warnings.simplefilter("ignore", ConvergenceWarning)
     curves = {"tensor start": [clone(descent).fit(X, y).loss_curve_]}
     curves["random starts"] = [
@@ -63,7 +64,8 @@ with warnings.catch_warnings():
 # %%
 # How many samples a start needs
 # ------------------------------
-# The error of the tensor start falls about like one over the square root of their number.
+# The error of the tensor start decreases about like one over the square root of the number
+# of samples.
 
 sizes = np.array([1_000, 2_000, 4_000, 8_000, 16_000, 32_000])
 errors = []

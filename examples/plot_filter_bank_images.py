@@ -1,14 +1,15 @@
 """
-What real images do to the tensor start
-=======================================
+The tensor start on real images
+===============================
 
-The theory of filter banks is about normal patches. Patches of photographs are far from
-that: neighbouring pixels are alike, most patches are nearly flat, and few have an edge.
-Four filters label crops of two photographs, and noise images beside them. The fits show
-what is left of the theory: the tensor start misses, yet the filters are found, from there
-or from random starts, if the crops are less their mean. With their mean few are found: all
-pixels are positive, filters are active nearly everywhere or nowhere, and very different
-banks label the crops almost alike.
+The theory of filter banks assumes normal patches. Patches of photographs are not normal:
+neighbouring pixels are similar, most patches are nearly constant, and few have an edge. In
+this example, four filters label crops of two photographs and, for comparison, noise images.
+
+On crops from which their mean is subtracted, the tensor start is far from the true filters,
+but the fit finds them, from that start or from random ones. On crops with their mean, few
+filters are found: all pixels are positive, filters are active nearly everywhere or nowhere,
+and very different banks give almost the same labels.
 """
 
 import warnings
@@ -28,7 +29,8 @@ N_TEACHERS, N_SAMPLES = 6, 4_000
 # %%
 # Three kinds of images
 # ---------------------
-# Crops of 12 by 12 grey pixels, cut into nine patches; the same less their mean; noise. All
+# The first kind is noise, and the last one crops of 12 by 12 grey pixels, which are cut
+# into nine patches. From the crops of the second kind their mean is subtracted. All kinds
 # are scaled to unit variance.
 
 rng = np.random.default_rng(0)
@@ -51,8 +53,8 @@ kinds = {
 # %%
 # Fits
 # ----
-# Six teachers for every kind. The error of the first start, the tensor method's, and that
-# of the fit, which uses random starts where the first does not lead to an exact fit.
+# There are six true banks for every kind. The errors are those of the tensor start and of
+# the fit, which also tries random starts if the tensor start does not lead to an exact fit.
 
 errors = {}
 for kind, X in kinds.items():
@@ -63,7 +65,7 @@ for kind, X in kinds.items():
         )
         model = ConvFilterBankRegressor(n_filters=4, random_state=0, **GEOMETRY)
         with warnings.catch_warnings():
-            # Some fits crawl along a valley until their iterations are used up.
+            # Some fits progress slowly in a flat valley and reach max_iter.
             warnings.simplefilter("ignore")
             model.fit(X, y)
             first = ConvFilterBankRegressor(

@@ -2,10 +2,11 @@
 Find the window of a hidden filter by grid search on MNIST
 ==========================================================
 
-Who looks for a filter seldom knows its size. Here the labels of MNIST images come from a
-hidden 5 by 5 filter, with noise. A pipeline of :class:`~skconvfilter.ConvPatchExtractor`
-and :class:`~skconvfilter.ConvReLUFilterRegressor` stands in scikit-learn's
-``GridSearchCV``, which tries window sizes, and one against several random starts.
+The size of a filter is rarely known in advance. In this example, the labels of MNIST images
+come from a hidden 5 by 5 filter, with noise. scikit-learn's ``GridSearchCV`` selects the
+window size and the number of random starts of a pipeline of
+:class:`~skconvfilter.ConvPatchExtractor` and
+:class:`~skconvfilter.ConvReLUFilterRegressor`.
 """
 
 import matplotlib.pyplot as plt
@@ -21,13 +22,13 @@ from skconvfilter.plotting import FilterDisplay
 # %%
 # Data
 # ----
-# A thousand images. The noise has a quarter of the variance of the clean labels, so that no
-# model can reach more than an R2 of 0.8.
+# There are 1,000 images for training and 500 for testing. The noise has a quarter of the
+# variance of the clean labels, so that no model can reach an R2 above 0.8.
 
 try:
     images, side = load_mnist()[0], 28
 except FileNotFoundError as error:
-    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data, 8
 window = {"input_shape": (side, side), "stride": 2 if side == 28 else 1}
 images = images[np.random.RandomState(0).permutation(len(images))[:1500]]
@@ -47,7 +48,7 @@ X_train, X_test, y_train, y_test = train_test_split(
 # %%
 # Search
 # ------
-# The extractor hands its patches on as a view: no candidate copies them.
+# The extractor returns the patches as a view, so that no candidate copies them.
 
 pipeline = Pipeline(
     [
@@ -59,7 +60,7 @@ grid = {"patches__kernel_size": [2, 3, 4, 5, 6, 7], "filter__n_init": [1, 16]}
 search = GridSearchCV(pipeline, grid, n_jobs=2).fit(X_train, y_train)
 
 # %%
-# Outcome
+# Results
 # -------
 
 best = search.best_params_

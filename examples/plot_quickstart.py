@@ -2,9 +2,10 @@
 Recover a hidden filter from real images
 ========================================
 
-A filter hides behind the labels of scikit-learn's handwritten digits: each label is the
-mean response of a Gabor filter, after a ReLU, over all positions of an 8 by 8 image. From
-the images and the labels alone, :class:`~skconvfilter.ConvReLUFilterRegressor` finds it.
+In this example, the labels of scikit-learn's handwritten digits come from a hidden filter:
+each label is the mean of a Gabor filter's output, after a ReLU, over all positions of an 8
+by 8 image. :class:`~skconvfilter.ConvReLUFilterRegressor` recovers the filter from the
+images and the labels alone.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +22,8 @@ from skconvfilter.plotting import ConvergenceDisplay, FilterDisplay
 # %%
 # Hide a filter
 # -------------
-# The images stay flat rows, as scikit-learn ships them; ``input_shape`` says what is behind
-# a row. Nothing is scaled: the pixels run from 0 to 16.
+# The images stay flat rows, as scikit-learn provides them; ``input_shape`` is the shape of
+# an image. Nothing is scaled: the pixels run from 0 to 16.
 
 images = load_digits().data
 teacher = gabor_filter((3, 3), orientation=np.pi / 4, phase=1.0)
@@ -32,8 +33,8 @@ X_train, X_test, y_train, y_test = train_test_split(images, y, random_state=0)
 # %%
 # Fit
 # ---
-# Sixteen random starts go through a short stochastic gradient descent; the most promising
-# ones, and their reflections, are polished by Levenberg-Marquardt steps.
+# A short stochastic gradient descent runs from sixteen random starts. Levenberg-Marquardt
+# steps then polish the best results and their reflections.
 
 model = ConvReLUFilterRegressor(kernel_size=3, input_shape=(8, 8), random_state=0)
 model.fit(X_train, y_train)
@@ -41,10 +42,10 @@ ridge = Ridge().fit(X_train, y_train)
 constant = DummyRegressor().fit(X_train, y_train)
 
 # %%
-# What came out
-# -------------
-# The labels carry no noise, so the filter is found to the last digits. A linear model of
-# the pixels cannot express it.
+# Results
+# -------
+# The labels have no noise, so the filter is recovered to machine precision. A linear model
+# of the pixels cannot represent it.
 
 cosine = model.coef_ @ teacher.ravel() / np.linalg.norm(model.coef_)
 angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))

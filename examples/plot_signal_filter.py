@@ -2,10 +2,11 @@
 Recover a hidden filter from signals
 ====================================
 
-Somewhere in a signal there are shapes that count: every series has one label, the mean
-response of a damped oscillation over all positions, after a ReLU, and noise on top. Where
-in the series it responds is not told. :class:`~skconvfilter.ConvReLUFilterRegressor` finds
-the shape, how wide it is spread over time, and with it the places.
+In this example, the label of a time series tells how much it contains of an unknown shape,
+a damped oscillation: it is the mean of the filter's output over all positions, after a
+ReLU, plus noise. The positions are unknown, too.
+:class:`~skconvfilter.ConvReLUFilterRegressor` finds the shape, its dilation, and thereby
+the positions.
 """
 
 import matplotlib.pyplot as plt
@@ -23,10 +24,10 @@ LENGTH, STRIDE, DILATION = 200, 3, 2
 # %%
 # Signals
 # -------
-# Series of 200 samples from an autoregressive process: neighbours are alike. The hidden
-# filter has 15 weights, for every other sample of a window that moves by 3. The noise has
-# a quarter of the variance of the clean labels, so that no model can reach more than an R2
-# of about 0.8.
+# Series of length 200 come from an autoregressive process, so that neighbours are similar.
+# The hidden filter has 15 weights, a dilation of 2 and a stride of 3. The noise has a
+# quarter of the variance of the clean labels, so that no model can reach an R2 above about
+# 0.8.
 
 time = np.arange(15)
 true_filter = np.exp(-time / 4) * np.cos(2 * np.pi * time / 6)
@@ -47,8 +48,8 @@ def make_series(seed):
 # %%
 # Fit
 # ---
-# Cross-validation chooses the dilation, in each of five repetitions with new series and
-# new noise.
+# Cross-validation selects the dilation, in each of five repetitions with new series and
+# noise.
 
 search = GridSearchCV(
     ConvReLUFilterRegressor(diagnostics=False, random_state=0, **window),
@@ -65,9 +66,9 @@ for seed in SEEDS:
     angles.append(np.degrees(found.angle))
 
 # %%
-# What came out
-# -------------
-# The response map has one entry for every position of the window.
+# Results
+# -------
+# The activation map has one entry for every position of the window.
 
 chosen = [model.dilation for model in models]
 print(f"dilation chosen          {chosen}, true {DILATION}")
@@ -100,15 +101,15 @@ above.set(xlabel="time in the window (samples)", ylabel="weight", title="Filter"
 above.legend()
 dilations = search.param_grid["dilation"]
 below.plot(dilations, np.transpose(validation), "o", color="C0", alpha=0.6)
-below.axhline(0.8, color="0.5", linestyle=":", label="as far as noise permits")
+below.axhline(0.8, color="0.5", linestyle=":", label="limit by the noise")
 below.set(xlabel="dilation", ylabel="R2", title="Cross-validation", xticks=dilations)
 below.set_ylim(0.4, 0.95)
 below.legend()
 figure.savefig("plot_signal_filter.png", dpi=120)
 
 # %%
-# The finding: in every repetition the dilation is found, the filter up to a few degrees,
-# and predictions are as good as the noise permits.
+# In every repetition the dilation is found, the filter is found up to a few degrees, and
+# predictions are about as good as the noise permits.
 
 assert chosen == [DILATION] * len(SEEDS)
 assert max(angles) < 8

@@ -1,13 +1,15 @@
 """
-Stroke thickness of digits: a bank of filters beside other regressors
-=====================================================================
+Stroke thickness of digits: a bank of filters and other regressors
+==================================================================
 
-No filter is planted here. The target is the thickness of the strokes in MNIST images, with
-500 images to learn from, 1,000 to test on, and three random splits. Two filters, 51
-numbers, predict it better than models with hundreds or thousands of numbers; one filter is
-worse than ridge regression. A second target, the slant of a digit, is what these models
-are not made for: it depends on where the parts of a digit lie, which the mean over small
-windows forgets. There ridge regression beats them by far.
+In this example the labels do not come from a filter. The target is the thickness of the
+strokes in MNIST images, with 500 images for training, 1,000 for testing, and three random
+splits. Two filters with 51 parameters predict it better than models with hundreds or
+thousands of parameters. A single filter is worse than ridge regression.
+
+A second target, the slant of a digit, shows the limits of these models. It depends on the
+positions of the parts of a digit, which are lost in the mean over small windows. There
+ridge regression is much better.
 """
 
 import time
@@ -36,9 +38,9 @@ from skconvfilter.plotting import FilterDisplay
 # %%
 # Targets
 # -------
-# Across a straight stroke of even thickness t, the distance of an ink pixel to the nearest
-# background pixel is (t + 2) / 4 in the mean. Slant is the horizontal shift of the ink per
-# row, from the second moments: the shear that deskewing undoes.
+# Across a straight stroke of even thickness t, the mean distance of an ink pixel to the
+# nearest background pixel is (t + 2) / 4. Slant is the horizontal shift of the ink per row,
+# computed from second moments. Deskewing removes this shear.
 
 
 def thickness(image):
@@ -56,7 +58,7 @@ def slant(image):
 try:
     images, side = load_mnist(dtype=np.float32)[0], 28
 except FileNotFoundError as error:
-    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = np.float32(load_digits().data / 16), 8
 images = images[np.random.RandomState(0).permutation(len(images))[:1500]]
 targets = {
@@ -67,10 +69,10 @@ targets = {
 # %%
 # Models
 # ------
-# Random convolutions are in the spirit of MiniRocket: 100 random filters without mean, for
-# each the share of positions where it responds and its mean response, then ridge
-# regression. All models were tuned by a few tries by hand. The small penalty of the banks
-# makes their filters easier to read.
+# Random convolutions are similar to MiniRocket: ridge regression on two features of each of
+# 100 random filters of mean zero, the fraction of positions at which it is active and its
+# mean output. All models were roughly tuned by hand. The small penalty of the banks makes
+# their filters easier to interpret.
 
 window = {
     "kernel_size": 5, "stride": 2 if side == 28 else 1, "input_shape": (side, side)
@@ -112,7 +114,7 @@ models = {
 
 
 def n_numbers(name, model):
-    """Numbers that a prediction needs; a split of a tree has a feature and a threshold."""
+    """Parameters of a fitted model; a split of a tree has a feature and a threshold."""
     match name:
         case "MLP":
             return sum(map(np.size, model.coefs_ + model.intercepts_))
@@ -148,7 +150,7 @@ def compare(y, names):
 with threadpool_limits(1):
     scores, seconds = compare(targets["thickness"], models)
 sizes = {name: n_numbers(name, model) for name, model in models.items()}
-# The next fits replace those of the last split.
+# The next fits replace the models of the last split.
 filters, signs = bank.filters_, bank.output_weights_
 responses = bank.feature_map(images).mean(axis=(2, 3))
 few = ["filter", "2 filters", "ridge"]
@@ -156,11 +158,11 @@ with threadpool_limits(1):
     slant_scores, _ = compare(targets["slant"], few)
 
 # %%
-# What came out
-# -------------
-# The bank of two can be read: the response that is added goes with the amount of ink in an
-# image, the one that is subtracted with the amount of edge. For the same ink, thin strokes
-# have more edge than thick ones.
+# Results
+# -------
+# The bank of two filters can be interpreted: the output that is added correlates with the
+# amount of ink in an image, and the output that is subtracted with the amount of edges. For
+# the same amount of ink, thin strokes have more edges than thick ones.
 
 print("stroke thickness    R2: mean, range of 3 splits   numbers   seconds to fit")
 for name, score, second in zip(models, scores.T, seconds.T, strict=True):
@@ -208,9 +210,10 @@ ax.set(xlabel="R2 on test images (mean of 3 splits)", title="Slant", xlim=(0, 1)
 figure.savefig("plot_stroke_thickness.png", dpi=120)
 
 # %%
-# The finding: in every split two filters beat ridge regression at thickness, and on MNIST
-# all models of other kinds. There one filter is behind ridge regression, and at slant both.
-# In an image of 8 by 8 a window sees most of a digit, slant included.
+# In every split, two filters predict thickness better than ridge regression and, on MNIST,
+# better than all models of other kinds. On MNIST one filter is worse than ridge regression,
+# and for slant both are. In an image of 8 by 8 a window covers most of a digit, so that
+# filters can predict slant.
 
 by_name = dict(zip(models, scores.T, strict=True))
 assert np.all(by_name["2 filters"] > by_name["ridge"])

@@ -1,14 +1,14 @@
 """
-Noisy labels: sample weights, and how errors fall with the number of samples
-============================================================================
+Noisy labels: the effect of sample weights and of the number of samples
+=======================================================================
 
-Labels are seldom all equally good. Here each has noise with a standard deviation of its
-own, from a sixth to six times a middle value, and it is known, say from the instrument.
-Weights of one over the variance make the most of such labels. The error of the learned
-filter falls with the number of samples like one over its square root, weighted or not, and
-with weights it is a fifth: they are worth about 25 times as many samples. Lines are medians
-of eight seeds, which draw images, labels and noise, and bands go from the lowest to the
-highest.
+Labels often differ in quality. In this example, the noise of each label has its own
+standard deviation, from a sixth to six times a middle value, which is known, for instance
+from the instrument. Weights of one over the variance use such labels best. The error of the
+learned filter decreases like one over the square root of the number of samples, with or
+without weights. With weights it is a fifth, which otherwise takes about 25 times as many
+samples. Lines are medians over eight seeds, which draw images, labels and noise, and bands
+go from the lowest to the highest.
 """
 
 import matplotlib.pyplot as plt
@@ -25,8 +25,8 @@ TEACHER = gabor_filter((3, 3), orientation=np.pi / 4, phase=1.0)
 # %%
 # One experiment
 # --------------
-# Noise images of 8 by 8 pixels. ``level`` is the middle standard deviation of the noise,
-# in units of that of the clean labels. Predictions are tested against clean labels.
+# Samples are noise images of 8 by 8 pixels. ``level`` is the middle standard deviation of
+# the label noise, relative to that of the clean labels. R2 is computed on clean labels.
 
 
 def learn(n_samples, level, seed):
@@ -38,20 +38,21 @@ def learn(n_samples, level, seed):
     y_test, clean = clean[:N_TEST], clean[N_TEST:]
     deviation = level * clean.std() * SPREAD ** rng.uniform(-1, 1, n_samples)
     y = clean + deviation * rng.standard_normal(n_samples)
-    outcomes = []
+    results = []
     for weights in (None, deviation**-2):
         model = ConvReLUFilterRegressor(
             n_init=2, diagnostics=False, random_state=0, **WINDOW
         ).fit(X, y, sample_weight=weights)
         error = np.linalg.norm(model.filter_ - TEACHER)  # the teacher has unit norm
-        outcomes.append((1 - model.score(X_test, y_test), error))
-    return outcomes
+        results.append((1 - model.score(X_test, y_test), error))
+    return results
 
 
 # %%
 # More noise, more samples
 # ------------------------
-# 1,000 samples at four levels of noise, then more and more samples at one level.
+# The first experiment has 1,000 samples at four levels of noise, and the second one an
+# increasing number of samples at one level.
 
 levels = np.array([0.1, 0.3, 1.0, 3.0])
 sizes = np.array([500, 1_500, 4_500, 13_500])
@@ -60,13 +61,13 @@ by_size = np.array([[learn(n, 0.3, seed) for seed in SEEDS] for n in sizes])
 failures, errors = by_level[..., 0], by_size[..., 1]  # (level or size, seed, weights)
 
 # %%
-# What came out
-# -------------
-# With independent noise, the error of least squares without weights is larger by a factor
-# of the square root of mean(variance) times mean(1 / variance).
+# Results
+# -------
+# With independent noise, the error of least squares without weights is expected to be
+# larger by a factor of the square root of mean(variance) * mean(1 / variance).
 
 variance = SPREAD ** np.linspace(-2, 2, 1_001)
-foreseen = np.sqrt(variance.mean() * (1 / variance).mean())
+expected = np.sqrt(variance.mean() * (1 / variance).mean())
 middle = np.median(errors, axis=1)
 gains = middle[:, 0] / middle[:, 1]
 slopes = np.polyfit(np.log(sizes), np.log(middle), 1)[0]
@@ -76,7 +77,7 @@ for level, row in zip(levels, np.median(failures, axis=1), strict=True):
 print("samples   error of the filter, median")
 for n, row, gain in zip(sizes, middle, gains, strict=True):
     print(f"{n:7d}   {row[0]:.4f} without weights, {row[1]:.4f} with, ratio {gain:.1f}")
-print(f"ratio foreseen {foreseen:.1f}, slopes {slopes[0]:.2f} and {slopes[1]:.2f}")
+print(f"ratio expected {expected:.1f}, slopes {slopes[0]:.2f} and {slopes[1]:.2f}")
 
 
 def draw(ax, x, runs, **labels):
@@ -107,12 +108,12 @@ right.legend(loc="lower left")
 figure.savefig("plot_weights_and_noise.png", dpi=120)
 
 # %%
-# The finding: weights lower the error for every seed, about as much as foreseen, and the
-# error falls like one over the square root of the number of samples.
+# Weights reduce the error for every seed, about as much as expected, and the error
+# decreases like one over the square root of the number of samples.
 
 assert np.all(failures[..., 1] < failures[..., 0])
 assert np.all(errors[..., 1] < errors[..., 0])
 assert np.all(abs(slopes + 0.5) < 0.1)
-assert np.all(abs(np.log(gains / foreseen)) < np.log(2))
+assert np.all(abs(np.log(gains / expected)) < np.log(2))
 
 plt.show()

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 # Tests run in several processes, one for each core.
 threadpool_limits(1)
 
-# SKCONVFILTER_EXAMPLES asks for that many examples of each property, new ones every time.
+# The number of examples of each property, which are then new ones every time.
 EXAMPLES = os.environ.get("SKCONVFILTER_EXAMPLES")
 settings.register_profile("skconvfilter", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(

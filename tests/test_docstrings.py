@@ -26,14 +26,14 @@ from skconvfilter import (
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [skconvfilter, datasets, diagnostics, onnx, plotting]
-# What their examples read or import is not at hand everywhere.
+# Their examples need a file or an optional package.
 NEEDS_MORE = {"load_mnist", "to_onnx"}
-# Nothing else in the package is like it.
+# Nothing else in the package is related to it.
 ALONE = {"show_versions"}
 
 
 def public_names():
-    """Classes and functions by name, modules left out."""
+    """Classes and functions by name."""
     return {
         f"{module.__name__}.{name}": getattr(module, name)
         for module in MODULES
@@ -43,11 +43,11 @@ def public_names():
 
 
 def own_methods(cls):
-    """Public methods and properties by name, those that scikit-learn defines left out."""
+    """Public methods and properties by name, without those that scikit-learn defines."""
     for name in dir(cls):
         owner = next(base for base in cls.__mro__ if name in vars(base))
         own = owner.__module__.partition(".")[0] == "skconvfilter"
-        # What scikit-learn adds for metadata routing is in the class all the same.
+        # scikit-learn adds the methods of metadata routing to the class itself.
         if own and not name.startswith("_") and not name.endswith("_request"):
             value = getattr(cls, name)
             if callable(value) or isinstance(value, property):
@@ -124,7 +124,7 @@ def test_result_documents_its_fields_and_names_its_function(path):
 @pytest.mark.parametrize(
     "estimator",
     [
-        # What early stopping leaves behind comes on top of what every fit does.
+        # With early stopping, a fit has all attributes.
         ConvReLUFilterRegressor(3, n_init=2, early_stopping=True, random_state=0),
         ConvFilterBankRegressor(1, kernel_size=3, init="random", random_state=0),
         ConvPatchExtractor(3),
@@ -133,12 +133,12 @@ def test_result_documents_its_fields_and_names_its_function(path):
 )
 def test_fitted_attributes_are_documented(estimator):
     X, y = datasets.make_filter_regression(kernel_size=3, random_state=0)
-    # Features with names leave their names.
+    # Named features set feature_names_in_.
     estimator.fit(pd.DataFrame(X).add_prefix("x"), y)
-    learnt = {
+    fitted = {
         name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")
     }
-    assert set(documented(type(estimator), "Attributes")) == learnt
+    assert set(documented(type(estimator), "Attributes")) == fitted
 
 
 def names_on_pages():

@@ -19,7 +19,7 @@ PAGES = [
 ]
 
 
-def test_the_pages_with_code_are_found():
+def test_pages_with_code_are_found():
     assert {"README.md", "theory.md"} <= {page.name for page in PAGES}
 
 
@@ -35,7 +35,9 @@ def test_the_code_of_a_page_runs(page):
 def test_the_commands_and_pictures_of_the_readme_exist():
     text = README.read_text()
     assert "examples/plot_quickstart.py" in text
-    assert '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest -n auto' in text
+    assert (
+        '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest -n auto' in text
+    )
     pictures = [part.split(")")[0] for part in text.split("](")[1:]]
     assert pictures
     assert all(os.path.exists(ROOT / picture) for picture in pictures)

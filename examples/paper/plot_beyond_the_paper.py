@@ -4,10 +4,10 @@ Beyond the paper: from a small loss to the true filter
 
 Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018), found that on
 MNIST stochastic gradient descent ends at a filter of small loss that is not the true one.
-They believe that on these data the two are equivalent. They are not, quite: the default
-fit of :class:`~skconvfilter.ConvReLUFilterRegressor` takes random starts through two epochs
-of that descent and goes on with Levenberg-Marquardt steps. It finds the true filter to the
-last digits, in less time.
+They believe that the two are equivalent on these data. They are not entirely equivalent:
+the default fit of :class:`~skconvfilter.ConvReLUFilterRegressor`, which follows two epochs
+of that descent from random starts with Levenberg-Marquardt steps, finds the true filter to
+machine precision, in less time.
 """
 
 import time
@@ -29,15 +29,15 @@ SEEDS = range(4)
 # %%
 # Fits
 # ----
-# A window of 5 by 5 moves by 2 over 1,000 images, which four random and four Gabor filters
-# label. The paper's model is the estimator without intercept, sign and polish; here it
-# descends for 200 epochs from each of eight starts. The default fit is told less: it
-# does not know that there is no intercept, nor the sign.
+# A window of 5 by 5 moves by 2 over 1,000 images. Four random and four Gabor filters make
+# the labels. The paper's model is the estimator without intercept, sign and polish; here it
+# descends for 200 epochs from each of eight starts. The default fit has less information:
+# it must also learn the intercept and the sign.
 
 try:
     images, side = load_mnist()[0], 28
 except FileNotFoundError as error:
-    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data / 16, 8
 images = images[np.random.RandomState(0).permutation(len(images))[:1000]]
 window = {
@@ -72,9 +72,9 @@ losses, angles = np.reshape(found, (-1, 2, 2)).transpose(
 )  # (descent or default, filter)
 
 # %%
-# What came out
-# -------------
-# The losses of descent look small: those of the constant that fits best are about 0.1.
+# Results
+# -------
+# The losses of descent are small, compared with about 0.1 for the best constant.
 
 print(
     "                  relative loss: median, worst   degrees off: median, worst   seconds"
@@ -109,8 +109,8 @@ axes[1].set_ylabel("")
 figure.savefig("plot_beyond_the_paper.png", dpi=120)
 
 # %%
-# The finding: descent leaves a small loss and, on MNIST, for every filter one that is far
-# from it; the default fit leaves nothing.
+# Descent ends at a small loss but, on MNIST, far from every true filter. The default fit
+# ends at the true filter.
 
 assert np.median(losses[0]) < 1e-2
 assert side == 8 or angles[0].min() > 5

@@ -1,19 +1,19 @@
 r"""
-Figure 3a: spiky data slow gradient descent down
-================================================
+Figure 3a: gradient descent is slow on spiky data
+=================================================
 
 Figure 3a of Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018).
 One neuron learns from unit patches whose angle to the true filter, or to its opposite, is
-normal with standard deviation sigma. A small sigma makes the data spiky: they show little
-of the directions across the filter, gamma of Definition 2.1 is small, and stochastic
+normal with standard deviation sigma. A small sigma makes the data spiky: they vary little
+in the directions orthogonal to the filter, gamma of Definition 2.1 is small, and stochastic
 gradient descent needs many more updates.
 
-What differs: the paper prints neither the dimension, nor the start, nor the step. Here
-patches have ten entries, the start is 1.2 radians away from the true filter and half as
-long, and the step is 0.5, with batches of 16 of 2,000 samples. The paper gives the angle
-in a plane; the direction across the filter is uniform here. Lines are medians of eight
-seeds, which draw the data, the filter, the start and the order of the samples, and bands
-go from the lowest to the highest.
+What differs from the paper: the paper does not state the dimension, the start or the step.
+Here patches have ten entries, the start is 1.2 radians away from the true filter and half
+as long, and the step is 0.5, with batches of 16 of 2,000 samples. The paper draws an angle
+in a plane; here the direction orthogonal to the filter is uniform. Lines are medians over
+eight seeds, which draw the data, the filter, the start and the order of the samples, and
+bands go from the lowest to the highest.
 """
 
 import warnings
@@ -31,11 +31,12 @@ STEP, BATCH, N_EPOCHS, TARGET = 0.5, 16, 40, 1e-4
 UPDATES = np.arange(N_EPOCHS + 1) * (2_000 // BATCH)
 
 # %%
-# Descend
-# -------
+# Gradient descent
+# ----------------
 # The paper's model is the estimator without intercept, sign and polish. Its ``coef_path_``
-# has the filter after every epoch. Beside each fit stands gamma at the true filter, the
-# least eigenvalue of the second moment of the patches that it is active on.
+# has the filter after every epoch. For each fit, gamma at the true filter is computed as
+# well: the smallest eigenvalue of the second moment of the patches on which the filter is
+# active.
 
 
 def descend(sigma, seed):
@@ -52,18 +53,18 @@ def descend(sigma, seed):
         max_iter=N_EPOCHS, n_iter_no_change=N_EPOCHS, diagnostics=False, random_state=seed,
     )  # fmt: skip
     with warnings.catch_warnings():
-        # All epochs are wanted, so that no fit ends because it has converged.
+        # With tol=0 no fit counts as converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
     errors = np.full(N_EPOCHS + 1, np.nan)
-    # A fit that is exact up to rounding has ended before.
+    # A fit that is exact to machine precision ends earlier.
     errors[: len(model.coef_path_)] = np.sum((model.coef_path_ - teacher) ** 2, axis=1)
     active = X[X @ teacher > 0]
     return errors, np.linalg.eigvalsh(active.T @ active / len(X))[0]
 
 
 def updates_to_target(errors):
-    """Updates until the error is below the target, between epochs on a straight line."""
+    """Updates until the error is below the target, interpolated between epochs."""
     after = np.flatnonzero(errors < TARGET)[0]
     last, first = np.log(errors[after - 1 : after + 1])
     share = (last - np.log(TARGET)) / (last - first)
@@ -78,12 +79,12 @@ for sigma in SIGMAS:
     gammas[sigma] = np.mean([gamma for _, gamma in runs])
 
 # %%
-# What came out
-# -------------
+# Results
+# -------
 # Theorem 2.2 bounds the number of updates by the square of (L + beta) / gamma, with a step
-# that falls with it. With the step fixed, as in the figure, it is gamma alone that counts:
-# across the filter the error shrinks by a factor of 1 - step * gamma in an update. The
-# dashed line is what that makes of the start's error.
+# that depends on the same quantities. With a fixed step, as in the figure, only gamma
+# matters: in the directions orthogonal to the filter, an update multiplies the error by 1 -
+# step * gamma. The dashed line is the number of updates that follows from this.
 
 print("sigma   gamma    updates to 1e-4: median, range      times gamma")
 for sigma, count in counts.items():
@@ -93,7 +94,7 @@ for sigma, count in counts.items():
         f"{count.min():6.0f} to {count.max():4.0f}   {middle * gamma:18.1f}"
     )
 across = (0.5 * np.sin(1.2)) ** 2
-foreseen = [np.log(across / TARGET) / (2 * STEP * gammas[sigma]) for sigma in SIGMAS]
+expected = [np.log(across / TARGET) / (2 * STEP * gammas[sigma]) for sigma in SIGMAS]
 
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 3.8), width_ratios=[1.5, 1], layout="constrained"
@@ -109,7 +110,7 @@ left.axhline(TARGET, color="0.5", linestyle=":", linewidth=1)
 left.set(xlabel="updates", ylabel=r"$|w - w^*|^2 / |w^*|^2$", ylim=(1e-6, 2))
 left.set_title("Stochastic gradient descent, one neuron")
 left.legend()
-right.loglog(SIGMAS, foreseen, "--", color="0.4", zorder=0, label=r"foreseen from $\gamma$")
+right.loglog(SIGMAS, expected, "--", color="0.4", zorder=0, label=r"expected from $\gamma$")
 right.set_xticks(SIGMAS, SIGMAS)
 right.set_yticks([500, 1000, 2000, 4000], [500, 1000, 2000, 4000])
 right.minorticks_off()
@@ -118,8 +119,8 @@ right.legend()
 figure.savefig("plot_figure_3a_smoothness.png", dpi=120)
 
 # %%
-# The finding: for every seed, the spikier the data the more updates, and their number
-# times gamma hardly changes while they grow tenfold.
+# For every seed, spikier data need more updates. Their number grows by a factor of about
+# ten, while its product with gamma hardly changes.
 
 table = np.array(list(counts.values()))
 assert np.all(np.diff(table, axis=0) < 0)

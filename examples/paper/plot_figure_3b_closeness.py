@@ -1,21 +1,22 @@
 r"""
-Figure 3b: patches that differ slow gradient descent down
-=========================================================
+Figure 3b: gradient descent is slow on patches that differ
+==========================================================
 
 Figure 3b of Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018).
-The patches of a sample lie about a common centre, at angles that are normal with variance
-sigma_2^2. The closer they are, the fewer updates stochastic gradient descent needs, as the
-paper says, and more so with more patches.
+The patches of a sample lie around a common centre, at angles that are normal with variance
+sigma_2^2. As the paper says, stochastic gradient descent needs fewer updates when the
+patches are closer. The effect is larger with more patches.
 
-What differs: the paper prints neither the number of patches, nor the dimension, nor start
-and step. Here there are 5 or 20 patches of ten entries; the start, 1.2 radians away from
-the true filter and half as long, the step of 0.5, and batches of 16 of 2,000 samples are
-those of the example of figure 3a. Lines are medians of eight seeds, which draw the data,
-the filter, the start and the order of the samples; bands go from the lowest to the highest.
+The paper explains the figure by Theorem 3.1. But that theorem does not apply here: it
+requires gamma > 6 L_cross, which holds for identical patches only. The explanation is that
+gamma itself decreases.
 
-And the reason is another one than the paper gives. It says that the figure coincides with
-Theorem 3.1, but that theorem is silent here: it needs gamma > 6 L_cross, which holds for
-identical patches only. What does explain the figure is that gamma itself falls.
+What differs from the paper: the paper does not state the number of patches, the dimension,
+the start or the step. Here there are 5 or 20 patches of ten entries. As in the example of
+figure 3a, the start is 1.2 radians away from the true filter and half as long, and the step
+is 0.5, with batches of 16 of 2,000 samples. Lines are medians over eight seeds, which draw
+the data, the filter, the start and the order of the samples; bands go from the lowest to
+the highest.
 """
 
 import warnings
@@ -34,10 +35,10 @@ STEP, BATCH, N_EPOCHS, TARGET = 0.5, 16, 24, 1e-4
 UPDATES = np.arange(N_EPOCHS + 1) * (2_000 // BATCH)
 
 # %%
-# Descend
-# -------
-# Beside each fit stands gamma at the true filter: the least eigenvalue of the second moment
-# of what a sample shows of its active patches.
+# Gradient descent
+# ----------------
+# For each fit, gamma at the true filter is computed as well: the smallest eigenvalue of the
+# second moment of the mean active patches.
 
 
 def draw(n_patches, variance, seed):
@@ -59,7 +60,7 @@ def descend(n_patches, variance, seed):
         max_iter=N_EPOCHS, n_iter_no_change=N_EPOCHS, diagnostics=False, random_state=seed,
     )  # fmt: skip
     with warnings.catch_warnings():
-        # All epochs are wanted, so that no fit ends because it has converged.
+        # With tol=0 no fit counts as converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
     active = np.mean(X * (X @ teacher > 0)[..., np.newaxis], axis=1)
@@ -68,7 +69,7 @@ def descend(n_patches, variance, seed):
 
 
 def updates_to_target(errors):
-    """Updates until the error is below the target, between epochs on a straight line."""
+    """Updates until the error is below the target, interpolated between epochs."""
     after = np.flatnonzero(errors < TARGET)[0]
     last, first = np.log(errors[after - 1 : after + 1])
     share = (last - np.log(TARGET)) / (last - first)
@@ -112,10 +113,10 @@ right.legend()
 figure.savefig("plot_figure_3b_closeness.png", dpi=120)
 
 # %%
-# Why
-# ---
-# What Theorem 3.1 asks for, from a search over filters up to 1.2 radians away, against the
-# number of updates. As with one neuron, updates times gamma hardly change.
+# The condition of Theorem 3.1
+# ----------------------------
+# The quantities of Theorem 3.1 come from a search over filters up to 1.2 radians away. As
+# with one neuron, the product of the number of updates and gamma hardly changes.
 
 margins = []
 print("20 patches")
@@ -123,7 +124,7 @@ print("variance   updates   times gamma   gamma at most   6 L_cross at least")
 for i, variance in enumerate(VARIANCES):
     X, _, teacher = draw(20, variance, SEEDS[0])
     with warnings.catch_warnings():
-        # Too few patches lie between the teacher and filters close by to search there.
+        # Too few patches lie between the teacher and nearby filters to search there.
         warnings.simplefilter("ignore", UserWarning)
         found = smoothness(X, teacher, [0.3, 0.6, 1.2], random_state=0)
     margins.append(found.gamma[0] - 6 * found.L_cross)
@@ -133,8 +134,8 @@ for i, variance in enumerate(VARIANCES):
     )
 
 # %%
-# The finding: for every seed and either number of patches, the closer the patches the fewer
-# the updates; gamma explains it, while Theorem 3.1 speaks of identical patches alone.
+# For every seed and both numbers of patches, closer patches need fewer updates. gamma
+# explains this, while Theorem 3.1 applies to identical patches only.
 
 for n_patches in (5, 20):
     assert np.all(np.diff(counts[n_patches], axis=0) > 0)

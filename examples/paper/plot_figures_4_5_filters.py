@@ -170,10 +170,10 @@ axes[1].legend(loc="lower right", title="end of the line")
 figure.savefig("plot_figure_5_interpolation.png", dpi=120)
 
 # %%
-# From near starts no filter is exact, losses are small, and on hardly any line the loss rises
-# above that of the end. A step of the same length in a random direction costs far more. On
-# MNIST, filters learned from the ball are much farther away, and more than a third of their
-# lines rise to at least twice the loss of their end.
+# From near starts no filter is exact, losses are small, and on hardly any line the loss
+# rises above that of the end. A step of the same length in a random direction costs far
+# more. On MNIST, filters learned from the ball are much farther away, and more than a third
+# of their lines rise to at least twice the loss of their end.
 
 
 def of_both_kinds(values, name):

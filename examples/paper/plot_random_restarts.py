@@ -1,18 +1,18 @@
 r"""
-Theorem 3.4: how often a random start is good, and what restarts make of it
-===========================================================================
+Theorem 3.4: the probability of a good start, and random restarts
+=================================================================
 
 Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018), call a start
-good if it is nearer to the true filter than 0 is, by as much as Theorem 3.1 asks, and
-bound the probability of that for a start from a small ball. Restarts then find a good one.
-The paper has no experiment on this. Here is one, in three parts: the probability, what a
-good start is worth, and restarts.
+good if it is nearer to the true filter than 0 is, by the margin that Theorem 3.1 requires,
+and bound the probability of this for a start from a small ball. Restarts make a good
+start likely. The paper has no experiment on this. This example measures the probability,
+the effect of a good start, and that of restarts.
 
-The bound holds but is loose: the probability is off from 1/2 by about a third of what it
-allows. To be good is neither necessary nor enough for success. One neuron is learned from
-every start. Of filters on MNIST many are found from starts that are not good, and many are
-missed from starts that are, though good starts do better. So it is restarts that find
-the filters, and the number that the theory suggests is about right.
+The bound holds but is loose: the probability differs from 1/2 by about a third of what the
+bound allows. A good start is neither necessary nor sufficient for success. One neuron is
+learned from every start. On MNIST many filters are found from starts that are not good, and
+many are missed from good starts, although good starts do better. Restarts find the filters,
+and the number that the theory suggests is about right.
 """
 
 import warnings
@@ -54,8 +54,9 @@ def is_good(starts, teacher, alpha):
 # %%
 # The probability
 # ---------------
-# Measured on 20,000 starts, exact, and the paper's bound. The theorem speaks of radii
-# alpha up to 1 / sqrt(2 pi p), in units of which the bound is the same for every dimension.
+# The probability is measured on 20,000 starts and compared with the exact value and with
+# the bound of the paper. The theorem is for radii alpha up to 1 / sqrt(2 pi p). In units of
+# that radius, the bound is the same for every dimension.
 
 DIMS, RADII = (5, 25, 100), np.linspace(0.1, 1, 10)
 measured, exact, bound = np.empty((3, len(DIMS), len(RADII)))
@@ -72,9 +73,9 @@ for i, patch_dim in enumerate(DIMS):
 # %%
 # One neuron
 # ----------
-# The data of figure 3a with sigma = 1, and the paper's stochastic gradient descent. This
-# ball and the next are those of Corollary 3.1, with alpha = 1 / sqrt(8 pi p), for which the
-# bound is 1/4.
+# The data are those of figure 3a with sigma = 1, and the solver is the paper's stochastic
+# gradient descent. The balls of this section and the next are those of Corollary 3.1, with
+# alpha = 1 / sqrt(8 pi p), for which the bound is 1/4.
 
 alpha = 1 / np.sqrt(8 * np.pi * 10)
 neuron_good, neuron_found = [], []
@@ -86,7 +87,7 @@ for seed in SEEDS:
         max_iter=20, n_iter_no_change=20, random_state=seed, **PAPER,
     )  # fmt: skip
     with warnings.catch_warnings():
-        # The last epochs are at the level of rounding, or not quite.
+        # Some starts have not reached machine precision after the last epoch.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, y)
     neuron_good.append(is_good(starts, teacher, alpha))
@@ -95,15 +96,15 @@ for seed in SEEDS:
 # %%
 # MNIST
 # -----
-# A window of 5 by 5 moves by 2 over 1,000 images. After the epochs that one can afford, the
-# loss of stochastic gradient descent does not tell a start that leads to the true filter
-# from one that leads to another minimum. So each start is followed by Levenberg-Marquardt
-# steps, which get to the bottom of the valley that they are in.
+# A window of 5 by 5 moves by 2 over 1,000 images. After an affordable number of epochs, the
+# loss of stochastic gradient descent does not distinguish a start that leads to the true
+# filter from one that leads to another minimum. Levenberg-Marquardt steps, which converge
+# to the minimum, are used instead.
 
 try:
     images, side = load_mnist()[0], 28
 except FileNotFoundError as error:
-    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data / 16, 8
 images = images[np.random.RandomState(0).permutation(len(images))[:1000]]
 window = {
@@ -123,17 +124,17 @@ for i, kind in enumerate(("random", "gabor")):
             **window,
         )  # fmt: skip
         with warnings.catch_warnings():
-            # Steps end at their largest number, which is enough to tell the minima apart.
+            # The number of steps is limited, but large enough to tell the minima apart.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(images, y)
         good[i, j] = is_good(starts, teacher.ravel(), alpha)
         found[i, j] = 2 * model.restart_losses_ / y.mean() ** 2 < 1e-10
 
 # %%
-# What came out
-# -------------
-# Restarts are drawn without replacement from those of a filter: the share of sets of n in
-# which one, at least, has found it.
+# Results
+# -------
+# For n restarts, the share is that of all sets of n starts of a filter of which at least
+# one has found it.
 
 n = np.arange(1, N_STARTS + 1)
 misses = N_STARTS - found.sum(axis=2)
@@ -184,10 +185,10 @@ right.legend(loc="lower right")
 figure.savefig("plot_random_restarts.png", dpi=120)
 
 # %%
-# The finding: the exact probability is what is measured, and far above the bound. The
-# neuron is learned from every start. On MNIST good starts do better, yet are neither
-# needed nor enough, and nine restarts, the number for good starts, find the filter nine
-# times in ten.
+# The measured probability agrees with the exact one, which is far above the bound. The
+# neuron is learned from every start. On MNIST good starts do better, but are neither
+# necessary nor sufficient, and nine restarts, the number for good starts, find the filter
+# nine times in ten.
 
 error = np.sqrt(exact * (1 - exact) / 20_000)
 assert np.all(np.abs(measured - exact) < 5 * error)

@@ -5,19 +5,19 @@ Does a two-stage learning rate help?
 Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018), say in section
 2.1 that their theory justifies learning rates that are small first and large later: near
 the true filter Theorem 2.2 permits larger steps than far away. The paper has no experiment
-on this. Here is one, on a neuron and on MNIST, with several rates for the second stage and
-two sorts of first stages.
+on this. This example tests it on one neuron and on MNIST, with several rates for the second
+stage and two kinds of first stages.
 
-The rates compete with the best that a constant can do, not with the small rate that they
-begin with: that one they beat easily. A long first stage costs more than it brings. A
-short one makes the next larger rate safer for the neuron, as the theory says, but takes
-about as many updates as the best constant; on MNIST nothing is gained either. The steps
-that Theorem 2.2 itself permits are sixty times smaller than those that are safe, and more.
-There is a case where two stages do help: on scikit-learn's digits, to which this script
-turns where MNIST cannot be had, the loss of Gabor filters gets three times smaller.
+Two stages are compared with the best constant rate, not with the small rate of the first
+stage, which is much slower. A long first stage costs more than it gains. A short one makes
+the next larger rate safer for the neuron, as the theory says, but needs about as many
+updates as the best constant rate. On MNIST nothing is gained either. The steps that Theorem
+2.2 permits are at least fifty times smaller than the largest safe ones. Two stages do help
+on scikit-learn's digits, which this script uses if MNIST is unavailable: the loss of Gabor
+filters is three times smaller.
 
-A filter that dies, being active nowhere, has no gradient; the estimator then draws a new
-start, which the paper's algorithm does not.
+A filter that is active nowhere has no gradient. The estimator then draws a new start, which
+the paper's algorithm does not do.
 """
 
 import warnings
@@ -40,7 +40,7 @@ def fit(X, y, n_iter, **settings):
         max_iter=n_iter, n_iter_no_change=n_iter, **settings,
     )  # fmt: skip
     with warnings.catch_warnings():
-        # Too large rates diverge, and fits on images are far from their end.
+        # Too large rates diverge, and fits on images have not converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(X, y)
 
@@ -48,9 +48,10 @@ def fit(X, y, n_iter, **settings):
 # %%
 # One neuron
 # ----------
-# The data of figure 3a with sigma = 1, the start 1.2 radians away from the true filter and
-# half as long, and gradient descent on all samples: updates until the squared error of the
-# filter is 1e-4. A first stage has a rate and a number of updates.
+# The data are those of figure 3a with sigma = 1, the start is 1.2 radians away from the
+# true filter and half as long, and gradient descent uses all samples. The number of updates
+# is counted until the squared error of the filter is 1e-4. A first stage has a rate and a
+# number of updates.
 
 RATES = np.array([1, 2, 4, 5, 6, 7])
 STAGES = {
@@ -80,10 +81,10 @@ for i, seed in enumerate(SEEDS):
     for j, stage in enumerate(STAGES.values()):
         counts[j, i] = [updates(X, y, teacher, start, *stage, rate) for rate in RATES]
 
-# The step of Theorem 2.2 up to an angle, estimated: near the filter, and at the start.
+# Estimates of the step of Theorem 2.2 for several largest angles to the filter.
 X, _, teacher = make_angular_patches(10_000, 10, return_teacher=True, random_state=0)
 with warnings.catch_warnings():
-    # Few patches lie between the teacher and filters close by: beta is from the others.
+    # Few patches lie between the teacher and nearby filters: beta is from the others.
     warnings.simplefilter("ignore", UserWarning)
     found = smoothness(X, teacher, [0.2, 0.6, 1.0, 1.25], random_state=0)
 steps = found.gamma / (2 * (found.L + 4 * found.beta) ** 2)
@@ -98,15 +99,16 @@ print(f"Theorem 2.2 permits {steps.min():.3f} at the start, {steps[0]:.3f} at th
 # %%
 # Images
 # ------
-# A window of 5 by 5 moves by 2 over 1,000 MNIST images, labelled by eight random and eight
-# Gabor filters; starts are from the ball of Theorem 3.4. Rates are in units of one over the
-# largest curvature of the mean patches; first stages are five epochs. A callable gives
-# every restart a rate of its own, so that all see the same batches.
+# A window of 5 by 5 moves by 2 over 1,000 MNIST images, with labels from eight random and
+# eight Gabor filters. Starts are from the ball of Theorem 3.4. Rates are in units of one
+# over the largest curvature of the mean patches, and a first stage has five epochs. The
+# learning rate is a callable that returns one rate for each start, so that all see the same
+# batches.
 
 try:
     images, side = load_mnist()[0], 28
 except FileNotFoundError as error:
-    print(f"MNIST cannot be had here, so the bundled digits take its place: {error}")
+    print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data / 16, 8
 images = images[np.random.RandomState(0).permutation(len(images))[:1000]]
 window = {
@@ -145,8 +147,8 @@ for kind in ("random", "gabor"):
 decades = np.reshape(decades, (2, len(SEEDS), len(IMAGE_STAGES), n_rates))
 
 # %%
-# What came out
-# -------------
+# Results
+# -------
 
 print(f"images: log10 of the relative loss after {N_EPOCHS} epochs, mean")
 print(f"{'rate, of stage two':29s}", *(f"{rate:6d}" for rate in IMAGE_RATES))
@@ -183,10 +185,11 @@ right.legend(title="16 filters: geometric mean, standard error")
 figure.savefig("plot_two_stage_learning_rate.png", dpi=120)
 
 # %%
-# The finding: for the slowest seed, each with its best rate, a long first stage takes more
-# than one and a half times the updates of a constant, though fewer than a constant 1; a
-# short one comes within a quarter. On MNIST the best losses with and without a first stage
-# differ by less than a quarter. And the theorem's steps are far below what is safe.
+# The numbers of updates are those of the slowest seed at the best rate. With a long first
+# stage it is more than one and a half times that of a constant rate, though less than that
+# of the constant rate 1. With a short first stage it differs by less than a quarter. On
+# MNIST the best losses with and without a first stage differ by less than a quarter. The
+# steps of the theorem are far smaller than the largest safe ones.
 
 slowest = counts.max(axis=1)  # (stages, rates)
 constant, after_long, after_short = slowest.min(axis=1)
