@@ -88,7 +88,7 @@ def colour(learned):
 
 
 def angle(learned):
-    return np.degrees(recovery(X_test[:100], learned, true_filter).angle)
+    return np.degrees(recovery(learned, true_filter, X_test[:100]).angle)
 
 
 scores = np.array([model.score(X_test, y[1_000:]) for model in noisy])

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skconvfilter import ConvFilterBankRegressor
 from skconvfilter.datasets import make_filter_bank_regression
-from skconvfilter.diagnostics import bank_recovery
+from skconvfilter.diagnostics import recovery
 from skconvfilter.plotting import FilterDisplay
 
 # %%
@@ -26,20 +26,19 @@ from skconvfilter.plotting import FilterDisplay
 # A row of 48 entries has three patches of 16. The entries are independent and normal, as
 # the theory assumes.
 
+model = ConvFilterBankRegressor(n_filters=8, kernel_size=16, stride=16, random_state=0)
 X, y, teacher = make_filter_bank_regression(
-    5_000, n_filters=8, kernel_size=16, stride=16, input_shape=48, return_teacher=True,
-    random_state=0,
-)  # fmt: skip
+    5_000, model, n_features=48, return_teacher=True, random_state=0
+)
 
 # %%
 # Fit
 # ---
-# ``init_coef_`` has the filters of the tensor start, and ``coef_`` the fitted ones.
+# ``coef_path_`` begins with the filters of the tensor start; ``coef_`` has the fitted ones.
 
-model = ConvFilterBankRegressor(n_filters=8, kernel_size=16, stride=16, random_state=0)
 model.fit(X, y)
-start = bank_recovery(model.init_coef_, teacher)
-end = bank_recovery(model, teacher)
+start = recovery(model.coef_path_[0], teacher)
+end = recovery(model, teacher)
 print(f"error of the start  {start.relative_error:8.1e}")
 print(f"error of the fit    {end.relative_error:8.1e}   after {model.n_iter_} steps")
 least, largest = model.hessian_extremes_
@@ -71,11 +70,10 @@ sizes = np.array([1_000, 2_000, 4_000, 8_000, 16_000, 32_000])
 errors = []
 for n_samples in sizes:
     X_n, y_n = make_filter_bank_regression(
-        n_samples, teacher=teacher, kernel_size=16, stride=16, input_shape=48,
-        random_state=1,
-    )  # fmt: skip
+        n_samples, model, n_features=48, teacher=teacher, random_state=1
+    )
     fitted = clone(model).set_params(n_init=1).fit(X_n, y_n)
-    errors.append(bank_recovery(fitted.init_coef_, teacher).relative_error)
+    errors.append(recovery(fitted.coef_path_[0], teacher).relative_error)
 
 figure = plt.figure(figsize=(10, 6), layout="constrained")
 above, below = figure.subfigures(2, 1, height_ratios=[1, 1.3])

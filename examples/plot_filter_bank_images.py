@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 
 from skconvfilter import ConvFilterBankRegressor
 from skconvfilter.datasets import make_filter_bank_regression
-from skconvfilter.diagnostics import bank_recovery
+from skconvfilter.diagnostics import recovery
 from skconvfilter.plotting import FilterDisplay
 
 GEOMETRY = {"kernel_size": 4, "stride": 4, "input_shape": (12, 12)}
@@ -60,10 +60,10 @@ errors = {}
 for kind, X in kinds.items():
     errors[kind] = []
     for seed in range(N_TEACHERS):
-        _, y, teacher = make_filter_bank_regression(
-            X=X, n_filters=4, return_teacher=True, random_state=seed, **GEOMETRY
-        )
         model = ConvFilterBankRegressor(n_filters=4, random_state=0, **GEOMETRY)
+        _, y, teacher = make_filter_bank_regression(
+            X=X, estimator=model, return_teacher=True, random_state=seed
+        )
         with warnings.catch_warnings():
             # Some fits progress slowly in a flat valley and reach max_iter.
             warnings.simplefilter("ignore")
@@ -71,8 +71,8 @@ for kind, X in kinds.items():
             first = ConvFilterBankRegressor(
                 n_filters=4, n_init=1, max_iter=1, random_state=0, **GEOMETRY
             ).fit(X, y)
-        start = bank_recovery(first.init_coef_, teacher).relative_error
-        end = bank_recovery(model, teacher).relative_error
+        start = recovery(first.coef_path_[0], teacher).relative_error
+        end = recovery(model, teacher).relative_error
         errors[kind].append((start, end, model.relative_loss_))
         if kind == "crops less their mean" and seed == 0:
             shown, true_filters = model, teacher

@@ -34,12 +34,11 @@ window = {"input_shape": (side, side), "stride": 2 if side == 28 else 1}
 images = images[np.random.RandomState(0).permutation(len(images))[:1500]]
 _, y, teacher = make_filter_regression(
     X=images,
-    kernel_size=5,
+    estimator=ConvReLUFilterRegressor(kernel_size=5, **window),
     teacher="gabor",
     snr=4,
     return_teacher=True,
     random_state=0,
-    **window,
 )
 X_train, X_test, y_train, y_test = train_test_split(
     images, y, test_size=500, random_state=0

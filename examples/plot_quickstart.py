@@ -27,7 +27,8 @@ from skconvfilter.plotting import ConvergenceDisplay, FilterDisplay
 
 images = load_digits().data
 teacher = gabor_filter((3, 3), orientation=np.pi / 4, phase=1.0)
-_, y = make_filter_regression(X=images, kernel_size=3, input_shape=(8, 8), teacher=teacher)
+model = ConvReLUFilterRegressor(kernel_size=3, input_shape=(8, 8), random_state=0)
+_, y = make_filter_regression(X=images, estimator=model, teacher=teacher)
 X_train, X_test, y_train, y_test = train_test_split(images, y, random_state=0)
 
 # %%
@@ -36,7 +37,6 @@ X_train, X_test, y_train, y_test = train_test_split(images, y, random_state=0)
 # A short stochastic gradient descent runs from sixteen random starts. Levenberg-Marquardt
 # steps then polish the best results and their reflections.
 
-model = ConvReLUFilterRegressor(kernel_size=3, input_shape=(8, 8), random_state=0)
 model.fit(X_train, y_train)
 ridge = Ridge().fit(X_train, y_train)
 constant = DummyRegressor().fit(X_train, y_train)

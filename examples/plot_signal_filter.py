@@ -39,8 +39,9 @@ window = {"kernel_size": 15, "input_shape": (LENGTH,), "stride": STRIDE}
 def make_series(seed):
     noise = np.random.default_rng(seed).standard_normal((1_500, LENGTH + 100))
     X = lfilter([1], [1, -0.8], noise)[:, 100:]
+    model = ConvReLUFilterRegressor(dilation=DILATION, **window)
     _, y = make_filter_regression(
-        X=X, teacher=true_filter, dilation=DILATION, snr=4, random_state=seed, **window
+        X=X, estimator=model, teacher=true_filter, snr=4, random_state=seed
     )
     return train_test_split(X, y, train_size=1_000, random_state=seed)
 
@@ -62,7 +63,7 @@ for seed in SEEDS:
     models.append(search.fit(X_train, y_train).best_estimator_)
     validation.append(search.cv_results_["mean_test_score"])
     scores.append(search.score(X_test, y_test))
-    found = recovery(X_test, models[-1], true_filter, dilation=DILATION, **window)
+    found = recovery(models[-1], true_filter, X_test)
     angles.append(np.degrees(found.angle))
 
 # %%

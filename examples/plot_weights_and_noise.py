@@ -33,7 +33,8 @@ def learn(n_samples, level, seed):
     """1 - R2 on test images and error of the filter, without and with weights."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n_samples + N_TEST, 64))
-    _, clean = make_filter_regression(X=X, teacher=TEACHER, **WINDOW)
+    model = ConvReLUFilterRegressor(**WINDOW)
+    _, clean = make_filter_regression(X=X, estimator=model, teacher=TEACHER)
     X_test, X = X[:N_TEST], X[N_TEST:]
     y_test, clean = clean[:N_TEST], clean[N_TEST:]
     deviation = level * clean.std() * SPREAD ** rng.uniform(-1, 1, n_samples)

@@ -54,7 +54,11 @@ shown, found, seconds = {}, [], np.zeros(2)
 for kind in ("random", "gabor"):
     for seed in SEEDS:
         _, y, teacher = make_filter_regression(
-            X=images, teacher=kind, return_teacher=True, random_state=seed, **window
+            X=images,
+            estimator=default,
+            teacher=kind,
+            return_teacher=True,
+            random_state=seed,
         )
         models = clone(descent), clone(default)
         for i, model in enumerate(models):
@@ -64,7 +68,7 @@ for kind in ("random", "gabor"):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(images, y)
             seconds[i] += time.perf_counter() - began
-            result = recovery(images, model, teacher, **window)
+            result = recovery(model, teacher, images)
             found.append((result.relative_loss, np.degrees(result.angle)))
         shown.setdefault(kind, (teacher, *models))
 losses, angles = np.reshape(found, (-1, 2, 2)).transpose(

@@ -127,10 +127,10 @@ for i, variance in enumerate(VARIANCES):
         # Too few patches lie between the teacher and nearby filters to search there.
         warnings.simplefilter("ignore", UserWarning)
         found = smoothness(X, teacher, [0.3, 0.6, 1.2], random_state=0)
-    margins.append(found.gamma[0] - 6 * found.L_cross)
+    margins.append(found.gamma.value[0] - 6 * found.L_cross)
     print(
         f"{variance:8.2f}   {np.median(counts[20][i]):7.0f}   {products[20][i]:11.2f}   "
-        f"{found.gamma[0]:13.4f}   {6 * found.L_cross:18.4f}"
+        f"{found.gamma.value[0]:13.4f}   {6 * found.L_cross:18.4f}"
     )
 
 # %%

@@ -61,7 +61,11 @@ step = len(images) / np.linalg.eigvalsh(means.T @ means)[-1]
 def descend(kind, seed):
     """Relative losses of shape (n_epochs + 1, n_starts)."""
     _, y, teacher = make_filter_regression(
-        X=images, teacher=kind, return_teacher=True, random_state=seed, **window
+        X=images,
+        estimator=ConvReLUFilterRegressor(**window),
+        teacher=kind,
+        return_teacher=True,
+        random_state=seed,
     )
     teacher = teacher.ravel()
     rng = np.random.default_rng(seed)

@@ -51,7 +51,8 @@ images = images[np.random.RandomState(0).permutation(len(images))[:1000]]
 window = {
     "kernel_size": 5, "input_shape": (side, side), "stride": 2 if side == 28 else 1
 }  # fmt: skip
-means = ConvPatchExtractor(**window).fit_transform(images).mean(axis=(1, 2)).reshape(-1, 25)
+geometry = ConvPatchExtractor(**window)
+means = geometry.fit_transform(images).mean(axis=(1, 2)).reshape(-1, 25)
 step = len(images) / np.linalg.eigvalsh(means.T @ means)[-1]
 
 # %%
@@ -84,7 +85,8 @@ def descend(y, start, seed):
 
 
 def losses_between(first, second):
-    return interpolation(images, first, second, n_points=41, **window).relative_loss
+    line = interpolation(images, first, second, n_points=41, estimator=geometry)
+    return line.relative_loss
 
 
 # %%
@@ -95,13 +97,17 @@ filters, angles, lines = {}, {}, {}
 for kind in KINDS:
     for seed in SEEDS:
         _, y, teacher = make_filter_regression(
-            X=images, teacher=kind, return_teacher=True, random_state=seed, **window
+            X=images,
+            estimator=geometry,
+            teacher=kind,
+            return_teacher=True,
+            random_state=seed,
         )
         filters.setdefault((kind, "true"), []).append(teacher)
         teacher = teacher.ravel()
         for name, start in draw_starts(teacher, seed).items():
             model = descend(y, start, seed)
-            angle = recovery(images, model, teacher, **window).angle
+            angle = recovery(model, teacher, images).angle
             filters.setdefault((kind, name), []).append(model.filter_)
             angles.setdefault((kind, name), []).append(np.degrees(angle))
             line = losses_between(model.coef_, teacher)

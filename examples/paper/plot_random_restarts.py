@@ -116,12 +116,16 @@ good, found = np.empty((2, 2, len(SEEDS), N_STARTS), dtype=bool)
 for i, kind in enumerate(("random", "gabor")):
     for j, seed in enumerate(SEEDS):
         _, y, teacher = make_filter_regression(
-            X=images, teacher=kind, return_teacher=True, random_state=seed, **window
+            X=images,
+            estimator=ConvReLUFilterRegressor(**window),
+            teacher=kind,
+            return_teacher=True,
+            random_state=seed,
         )
         starts = draw_ball(np.random.default_rng(seed), N_STARTS, 25, alpha)
         model = ConvReLUFilterRegressor(
-            init=starts, solver="gauss-newton", max_iter=60, n_iter_no_change=60, **PAPER,
-            **window,
+            init=starts, solver="levenberg-marquardt", max_iter=60, n_iter_no_change=60,
+            **PAPER, **window,
         )  # fmt: skip
         with warnings.catch_warnings():
             # The number of steps is limited, but large enough to tell the minima apart.

@@ -87,7 +87,7 @@ with warnings.catch_warnings():
     # Few patches lie between the teacher and nearby filters: beta is from the others.
     warnings.simplefilter("ignore", UserWarning)
     found = smoothness(X, teacher, [0.2, 0.6, 1.0, 1.25], random_state=0)
-steps = found.gamma / (2 * (found.L + 4 * found.beta) ** 2)
+steps = found.gamma.value / (2 * (found.L.value + 4 * found.beta) ** 2)
 
 print("one neuron, updates to 1e-4: median (most of eight seeds; inf: not reached)")
 print(f"{'rate, of stage two':24s}", *(f"{rate:9d}" for rate in RATES))
@@ -135,7 +135,12 @@ def learning_rate(update, losses):
 decades = []
 for kind in ("random", "gabor"):
     for seed in SEEDS:
-        _, y = make_filter_regression(X=images, teacher=kind, random_state=seed, **window)
+        _, y = make_filter_regression(
+            X=images,
+            estimator=ConvReLUFilterRegressor(**window),
+            teacher=kind,
+            random_state=seed,
+        )
         rng = np.random.default_rng(seed)
         start = rng.standard_normal(25)
         start *= rng.uniform() ** (1 / 25) / np.sqrt(2 * np.pi * 25) / np.linalg.norm(start)

@@ -155,8 +155,8 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     r"""Number of independent starts of which one succeeds almost surely.
 
-    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` to machine precision, for the
-    probability :math:`q` of one start and the confidence :math:`c`,
+    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` to machine precision, for
+    the probability :math:`q` of one start and the confidence :math:`c`,
 
     .. math::
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from skconvfilter.initializers.moment_fit import fit_moments, moment_misfit
 
 from skconvfilter.initializers.decomposition import (
     banks_along,

@@ -11,8 +11,8 @@ from skconvfilter.initializers.random_starts import (
 )
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.model.objective import FilterObjective
 from tests.initializers.teachers import KINDS, NAMES, SIGNED, make_generators
 
 

@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -47,8 +48,6 @@ def test_samples_are_estimated_with_the_options_given(result):
 
 
 def test_axes_given_are_drawn_on(result):
-    import matplotlib.pyplot as plt
-
     _, ax = plt.subplots()
     assert SmoothnessDisplay(result=result).plot(ax).ax_ is ax
 
