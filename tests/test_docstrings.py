@@ -126,13 +126,15 @@ def test_result_documents_its_fields_and_names_its_function(path):
     [
         # With early stopping, a fit has all attributes.
         ConvReLUFilterRegressor(3, n_init=2, early_stopping=True, random_state=0),
-        ConvFilterBankRegressor(1, kernel_size=3, init="random", random_state=0),
+        ConvFilterBankRegressor(
+            1, kernel_size=3, init="random", early_stopping=True, random_state=0
+        ),
         ConvPatchExtractor(3),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_fitted_attributes_are_documented(estimator):
-    X, y = datasets.make_filter_regression(kernel_size=3, random_state=0)
+    X, y = datasets.make_filter_regression(100, estimator, random_state=0)
     # Named features set feature_names_in_.
     estimator.fit(pd.DataFrame(X).add_prefix("x"), y)
     fitted = {

@@ -220,7 +220,7 @@ def test_preactivations_of_saturating_activations_are_about_one(name, spread):
     weights = np.random.default_rng(3).uniform(0.1, 2, 300)
     objective = bank_objective(name, sample_weight=weights, spread=spread)
     W = banks(objective, 6)
-    np.testing.assert_allclose(objective.mean_square_response(W), 1, rtol=1e-9)
+    np.testing.assert_allclose(objective.mean_square_preactivation(W), 1, rtol=1e-9)
     # Whatever the unit of the samples.
     objective.samples = 1e-6 * objective.samples
     np.testing.assert_allclose(banks(objective, 6), 1e6 * W, rtol=1e-9)
@@ -259,7 +259,7 @@ def test_lengths_come_from_samples_of_all_parts(name):
         spread = spread_of(objective.predict(W, np.ones((4, 4))))
         np.testing.assert_allclose(spread, spread_of(objective.targets), rtol=0.1)
     else:
-        np.testing.assert_allclose(objective.mean_square_response(W), 1, rtol=0.1)
+        np.testing.assert_allclose(objective.mean_square_preactivation(W), 1, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)
