@@ -344,34 +344,9 @@ def good_start_probability(patch_dim, alpha):
     return (cap + volume * betainc((p + 1) / 2, 1 / 2, square)) / 2
 
 
-# Samples that contradict the paper, as patches (n, k, p).
-
-
-def circle_patches(n_samples=720):
-    """One unit patch in every direction: rotation invariance, yet gamma is not L."""
-    angles = 2 * np.pi * (np.arange(n_samples) + 0.5) / n_samples
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)[:, np.newaxis]
+# A sample that contradicts the paper, as patches (n, k, p).
 
 
 def non_monotone_patches():
     """gamma is 0 up to an angle of pi/4 to the teacher (1, 0), and not beyond."""
     return np.array([[[1, 1], [1, -1]], [[1, 0.05], [1, -0.05]]])
-
-
-def straddling_patches(phi, rho):
-    """Unit patches within rho of their mean, yet gamma(phi) is not that of the means.
-
-    The patches of the first sample are on either side of the boundary of the filter at
-    the angle phi to the teacher (1, 0), their mean just inside. The second sample is
-    orthogonal to that mean. No patch is near the boundary of the teacher.
-    """
-    first = phi - np.pi / 2 + rho / 2
-    angles = np.array([[first + rho, first - rho], [phi, phi]])
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-
-
-def correlated_patches(n_samples, n_patches, patch_dim, tau, rng):
-    """Standard normal patches, of correlation tau with one another."""
-    common = rng.standard_normal((n_samples, 1, patch_dim))
-    own = rng.standard_normal((n_samples, n_patches, patch_dim))
-    return tau**0.5 * common + (1 - tau) ** 0.5 * own

@@ -271,19 +271,3 @@ class TestAnySample:
             - (m.pp_mp + m.pp_pm.T + m.pm_mp) @ teacher
         )
         np.testing.assert_allclose(blocks, gradient, rtol=1e-11, atol=1e-13)
-
-    def test_gradient_points_to_the_teacher_if_cross_moments_are_small(self, case):
-        patches, w, teacher = case
-        m, away = sample_moments(*case), w - teacher
-        means = np.einsum("nk,nkp->np", patches @ w > 0, patches) / patches.shape[1]
-        errors = means @ w - np.maximum(patches @ teacher, 0).mean(axis=1)
-        convexity = np.mean(errors * (means @ away)) / (away @ away)
-        cosine = w @ teacher / np.linalg.norm(w) / np.linalg.norm(teacher)
-        a = np.linalg.norm(m.pp_pm, 2)
-        assert convexity >= m.gamma - a - m.cross / np.sqrt(1 - cosine**2)
-
-    def test_cross_moments_are_below_geometric_means(self, case):
-        m = sample_moments(*case)
-        norms = {field: np.linalg.norm(getattr(m, field), 2) for field in m._fields}
-        for a, b in [("pp", "pm"), ("pp", "mp"), ("pm", "mp")]:
-            assert norms[f"{a}_{b}"] ** 2 <= norms[a] * norms[b]
