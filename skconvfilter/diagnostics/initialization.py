@@ -103,7 +103,7 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 
     with :math:`w_0` uniform in the ball of radius :math:`\alpha \|w^*\|` about the
     origin. At the largest such :math:`\alpha` the bound is 0; beyond it is negative,
-    says nothing, and is returned as it is.
+    holds trivially, and is returned as it is.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     r"""Number of independent starts of which one succeeds almost surely.
 
-    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c` to machine precision, for
+    The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c`, to machine precision, for
     the probability :math:`q` of one start and the confidence :math:`c`,
 
     .. math::
