@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skconvfilter import datasets, diagnostics
+from skconvfilter import ConvFilterBankRegressor, datasets, diagnostics
 from skconvfilter.model.activations import ACTIVATIONS
 from tests.fuzz.strategies import SCALES, explained, numbers, some
 
@@ -22,16 +22,21 @@ PATCHES = st.builds(
     SCALES,
 )
 SIGNS = st.sampled_from([None, None, [1, -1]])
-SHARED = {
+BANK = {
+    "n_filters": st.integers(1, 3),
     "activation": st.sampled_from(list(ACTIVATIONS)),
-    "dilation": st.integers(1, 2),
-    "input_shape": st.sampled_from([12, (7,), (4, 5), (4, 4, 2)]),
-    "kernel_size": st.sampled_from([3, (2,), (2, 3)]),
-    "output_weights": SIGNS,
-    "padding": st.integers(0, 2),
     "pooling": st.sampled_from(["sum", "mean"]),
-    "random_state": st.integers(0, 3),
+}
+WINDOW = {
+    "kernel_size": st.sampled_from([None, 3, (2,), (2, 3)]),
+    "input_shape": st.sampled_from([None, 12, (7,), (4, 5), (4, 4, 2)]),
     "stride": st.integers(1, 3),
+    "padding": st.integers(0, 2),
+    "dilation": st.integers(1, 2),
+}
+SHARED = {
+    "output_weights": SIGNS,
+    "random_state": st.integers(0, 3),
     "teacher": FILTERS,
 }
 # Arguments of the functions of a module, by name.
@@ -39,8 +44,9 @@ ARGUMENTS = {
     datasets: SHARED
     | {
         "condition_number": numbers(1, 9),
+        "estimator": st.builds(ConvFilterBankRegressor, **BANK, **WINDOW),
         "intercept": numbers(-3, 3),
-        "n_filters": st.integers(1, 3),
+        "n_features": st.none() | st.integers(1, 20),
         "n_patches": st.integers(1, 3),
         "n_samples": st.integers(1, 20),
         "noise": numbers(0, 3),
@@ -62,6 +68,8 @@ ARGUMENTS = {
         "angles": st.lists(numbers(0, 3.2), max_size=2),
         "coef": FILTERS,
         "confidence": numbers(0, 1),
+        # Most draws of X are patches, which have no window.
+        "estimator": st.none() | st.builds(ConvFilterBankRegressor, **BANK),
         "first": FILTERS,
         "initial": FILTERS,
         "learned": FILTERS,
@@ -77,19 +85,8 @@ ARGUMENTS = {
         "teacher_output_weights": SIGNS,
     },
 }
-# Patches, which most draws are, have no window, and results of fits are made by fits.
-LEFT_OUT = {
-    datasets: {"X"},
-    diagnostics: {
-        "dilation",
-        "input_shape",
-        "kernel_size",
-        "padding",
-        "path",
-        "stride",
-        "y",
-    },
-}
+# Samples of makers are drawn by these, and results of fits are made by fits.
+LEFT_OUT = {datasets: {"X"}, diagnostics: {"path", "y"}}
 
 
 def public_functions(module):
