@@ -2,8 +2,8 @@
 
 import copy
 import io
-import json
 import pickle
+import tempfile
 import warnings
 import zipfile
 from functools import cache
@@ -24,8 +24,8 @@ from skconvfilter import (
     ConvReLUFilterRegressor,
 )
 from skconvfilter.solvers.recursive import StreamState
+from tests.estimators.cases import BANK, FILTER, GEOMETRY, fit_quietly
 
-WINDOW = {"kernel_size": 3, "input_shape": (6, 6)}
 # What each estimator can do with samples.
 USES = {
     "regressor": ["predict", "feature_map", "score", "partial_fit", "fit"],
@@ -38,35 +38,30 @@ OWN = ["activation", "pooling", "flatten"]
 
 
 @cache
-def samples():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((60, 36))
-    return X, np.maximum(X[:, :3].sum(axis=1), 0) + rng.standard_normal(60)
-
-
-@cache
 def fitted(name):
     """An estimator of that name; not to be changed."""
-    X, y = samples()
-    common = {**WINDOW, "random_state": 0, "n_init": 2}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        if name == "regressor":
-            return ConvReLUFilterRegressor(**common, warm_start=True).fit(X, y)
-        if name == "stream":
-            return ConvReLUFilterRegressor(**common).partial_fit(X, y)
-        if name == "bank":
-            bank = ConvFilterBankRegressor(2, **common, warm_start=True, init="random")
-            return bank.fit(X, y)
-        return ConvPatchExtractor(**WINDOW, flatten=True).fit(X)
+    case = BANK if name == "bank" else FILTER
+    data = case.data().take(60)
+    if name == "extractor":
+        return ConvPatchExtractor(**GEOMETRY, flatten=True).fit(data.X)
+    model = case.make(n_init=2, warm_start=True, diagnostics=True)
+    if name == "stream":
+        return model.partial_fit(data.X, data.y)
+    return fit_quietly(model, data.X, data.y)
+
+
+def samples(estimator):
+    case = BANK if isinstance(estimator, ConvFilterBankRegressor) else FILTER
+    return case.data().take(60)[:2]
 
 
 def output(estimator, use):
-    X, y = samples()
+    X, y = samples(estimator)
     if use == "get_feature_names_out":
         return estimator.get_feature_names_out()
     if use in ("score", "fit", "partial_fit"):
-        result = getattr(estimator, use)(X, y)
+        fit = use == "fit"
+        result = fit_quietly(estimator, X, y) if fit else getattr(estimator, use)(X, y)
         return result if use == "score" else result.predict(X)
     return getattr(estimator, use)(X)
 
@@ -82,6 +77,12 @@ def through_joblib(estimator):
     return joblib.load(file)
 
 
+def through_a_mapped_file(estimator):
+    with tempfile.TemporaryDirectory() as folder:
+        joblib.dump(estimator, f"{folder}/model")
+        return joblib.load(f"{folder}/model", mmap_mode="r")
+
+
 def through_skops(estimator):
     data = skops.io.dumps(estimator)
     trusted = skops.io.get_untrusted_types(data=data)
@@ -90,7 +91,13 @@ def through_skops(estimator):
     return skops.io.loads(data, trusted=trusted)
 
 
-FORMATS = [through_pickle, through_joblib, through_skops, copy.deepcopy]
+FORMATS = [
+    through_pickle,
+    through_joblib,
+    through_a_mapped_file,
+    through_skops,
+    copy.deepcopy,
+]
 
 
 @pytest.mark.parametrize("through", FORMATS)
@@ -110,13 +117,14 @@ def test_the_certificate_is_restored(through):
     assert original.certificate_ is not None
     assert type(restored.certificate_) is type(original.certificate_)
     assert str(restored.certificate_) == str(original.certificate_)
-    expected = json.dumps(original.certificate_.to_dict())
-    assert json.dumps(restored.certificate_.to_dict()) == expected
+    expected = original.certificate_.to_dict()
+    np.testing.assert_equal(restored.certificate_.to_dict(), expected)
 
 
 def test_an_estimator_without_a_certificate_is_restored():
-    X, y = samples()
-    model = ConvReLUFilterRegressor(random_state=0).fit(X[:20], y[:20])
+    # Too few samples to certify anything.
+    data = FILTER.data().take(5)
+    model = FILTER.make(diagnostics=True).fit(data.X, data.y)
     assert model.certificate_ is None
     assert through_skops(model).certificate_ is None
 
@@ -124,8 +132,9 @@ def test_an_estimator_without_a_certificate_is_restored():
 @pytest.mark.parametrize("random_state", [None, 3, np.random.RandomState(0)], ids=type)
 def test_skops_trusts_random_states(random_state):
     model = copy.deepcopy(fitted("regressor")).set_params(random_state=random_state)
-    restored = through_skops(model.set_params(init=np.ones((2, 9)))).fit(*samples())
-    np.testing.assert_array_equal(restored.coef_, model.fit(*samples()).coef_)
+    restored = through_skops(model.set_params(init=np.ones((2, 4))))
+    expected = output(model, "fit")
+    np.testing.assert_array_equal(output(restored, "fit"), expected)
 
 
 @pytest.mark.parametrize("name", USES)
@@ -185,8 +194,7 @@ ANYTHING = st.one_of(
     st.booleans(),
     st.text(max_size=3),
     st.integers(-3, 100),
-    st.sampled_from([2**63, -(2**70), 10**400]),
-    st.floats(),
+        st.floats(),
     st.complex_numbers(),
     st.lists(st.floats() | st.lists(st.integers(0, 9), max_size=2), max_size=10),
     st.dictionaries(st.text(max_size=1), st.integers(), max_size=2),
@@ -201,8 +209,7 @@ SMALL = st.one_of(
     st.booleans(),
     st.text(max_size=3),
     st.integers(-2, 5),
-    st.sampled_from([2**31, 10**400]),
-    st.floats(),
+        st.floats(),
     st.lists(st.integers(-1, 4), max_size=3),
 )
 
@@ -233,13 +240,13 @@ def corruptions(draw):
     name = draw(st.sampled_from(list(USES)))
     estimator = copy.deepcopy(fitted(name))
     params = [key for key in [*PARAMETERS, *OWN] if key in estimator.get_params()]
-    learnt = [
+    attributes = [
         key
         for key in ["coef_", "intercept_", "sign_", "output_weights_", "n_features_in_"]
         if hasattr(estimator, key)
     ]
     parts = list(getattr(estimator, "_stream", {}))
-    key = draw(st.sampled_from([*learnt, *learnt, *parts, "feature_names_in_", *params]))
+    key = draw(st.sampled_from([*attributes, *attributes, *parts, "feature_names_in_", *params]))
     owner = estimator._stream if key in parts else vars(estimator)
     value = owner.get(key)
     if isinstance(value, np.ndarray) and value.size and draw(st.booleans()):
