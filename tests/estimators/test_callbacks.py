@@ -5,26 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from skconvfilter.estimators.watching import CallbackSupportMixin
 from sklearn.base import clone
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skconvfilter import (
-    ConvFilterBankRegressor,
-    ConvPatchExtractor,
-    ConvReLUFilterRegressor,
-)
-from skconvfilter.datasets import make_filter_bank_regression, make_filter_regression
-from skconvfilter.estimators import outcome, regressor
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
+from skconvfilter.estimators.filter import FilterProblem
+from skconvfilter.solvers.driver import Leader
+from tests.estimators.cases import BANK, FILTER, GEOMETRY
 
 callback_api = pytest.importorskip(
     "sklearn.callback", reason="scikit-learn has callbacks from 1.9"
 )
 
-# What a fit learns and a copy of it may hold.
+# What two fits that are the same have in common.
 CURVES = ("coef_", "intercept_", "loss_curve_", "restart_losses_")
 
 
@@ -80,41 +76,20 @@ def path(context):
     return (*above, (context.task_name, context.task_id))
 
 
-@pytest.fixture(scope="session")
-def filter_data():
-    """Noisy targets of one filter."""
-    X, y = make_filter_regression(
-        400, kernel_size=3, input_shape=(6, 6), snr=4, random_state=0
-    )
-    return X, y
+UNFITTED = {
+    "filter": (FILTER, {}),
+    "sgd": (FILTER, {"polish": False, "learning_rate_init": 0.1, "tol": 1e-3}),
+    "early stopping": (FILTER, {"early_stopping": True}),
+    "bank": (BANK, {"init": "random", "n_init": 3}),
+    "bank gd": (BANK, {"init": "random", "n_init": 2, "solver": "gd"}),
+}
 
 
-@pytest.fixture(scope="session")
-def bank_data():
-    """Noisy targets of two filters."""
-    X, y = make_filter_bank_regression(
-        400, n_filters=2, kernel_size=5, stride=5, input_shape=15, snr=4, random_state=0
-    )
-    return X, y
-
-
-@pytest.fixture(params=["filter", "SGD", "early stopping", "bank"])
-def unfitted(request, filter_data, bank_data):
+@pytest.fixture(params=UNFITTED)
+def unfitted(request):
     """An estimator, and data for it."""
-    if request.param == "bank":
-        model = ConvFilterBankRegressor(
-            2, kernel_size=5, stride=5, n_init=3, init="random", random_state=0
-        )
-        return model, *bank_data
-    params = {
-        "filter": {},
-        "SGD": {"polish": False, "max_iter": 300},
-        "early stopping": {"early_stopping": True},
-    }[request.param]
-    model = ConvReLUFilterRegressor(
-        3, input_shape=(6, 6), n_init=4, diagnostics=False, random_state=0, **params
-    )
-    return model, *filter_data
+    case, params = UNFITTED[request.param]
+    return case.make(**params), *case.data()[:2]
 
 
 def assert_same_fit(model, expected):
@@ -123,15 +98,15 @@ def assert_same_fit(model, expected):
     assert vars(model).keys() - {"_skl_callbacks"} == vars(expected).keys()
 
 
-def test_watching_changes_nothing(unfitted, capsys):
+def test_callbacks_change_nothing(unfitted, capsys):
     model, X, y = unfitted
     expected = clone(model).fit(X, y)
-    watched = clone(model).set_params(verbose=1)
-    watched.set_callbacks(Recorder(), callback_api.ScoringMonitor(scoring="r2"))
-    assert_same_fit(watched.fit(X, y), expected)
+    followed = clone(model).set_params(verbose=1)
+    followed.set_callbacks(Recorder(), callback_api.ScoringMonitor(scoring="r2"))
+    assert_same_fit(followed.fit(X, y), expected)
     assert capsys.readouterr().out
     # And a second fit is as the first.
-    assert_same_fit(watched.fit(X, y), expected)
+    assert_same_fit(followed.fit(X, y), expected)
 
 
 def test_every_iteration_is_a_task(unfitted):
@@ -163,12 +138,11 @@ def test_every_iteration_is_a_task(unfitted):
 
 def test_fitted_estimator_is_the_best_so_far(unfitted):
     model, X, y = unfitted
-    model.set_params(alpha=0.0)
     recorder = Recorder()
     model.set_callbacks(recorder).fit(X, y)
     *ended, _ = recorder.of("end", "iteration")
     scores = [event.fitted.score(X, y) for event in ended]
-    if not getattr(model, "early_stopping", False):
+    if not model.early_stopping:
         np.testing.assert_allclose(scores, np.maximum.accumulate(scores), rtol=1e-9)
     assert scores[-1] > scores[0]
     for fitted in (ended[-1].fitted, recorder.of("end", "fit")[0].fitted):
@@ -188,7 +162,7 @@ def test_callback_stops_the_fit_with_the_best_so_far(unfitted, n_iterations):
     assert len(recorder.of("end", "fit")) == len(recorder.of("teardown")) == 1
     assert len(model.history_["iteration"]) == n_iterations + 1
     told = recorder.of("end", "iteration")[-1].fitted
-    if not getattr(model, "early_stopping", False):
+    if not model.early_stopping:
         assert model.score(X, y) >= told.score(X, y) - 1e-9
         expected = 0.5 * np.mean((y - model.predict(X)) ** 2)
         assert model.loss_ == pytest.approx(expected)
@@ -239,13 +213,11 @@ def test_scores_are_monitored_in_a_search(unfitted, n_jobs):
     assert np.isfinite(last.r2)
 
 
-def test_fit_in_a_pipeline_is_watched(filter_data):
-    X, y = filter_data
+def test_fit_in_a_pipeline_is_followed():
+    X, y = FILTER.data()[:2]
     recorder = Recorder()
-    model = ConvReLUFilterRegressor(n_init=4, random_state=0).set_callbacks(recorder)
-    pipeline = make_pipeline(
-        StandardScaler(), ConvPatchExtractor(3, input_shape=(6, 6)), model
-    )
+    model = FILTER.make_for_patches().set_callbacks(recorder)
+    pipeline = make_pipeline(StandardScaler(), ConvPatchExtractor(**GEOMETRY), model)
     pipeline.fit(X, y)
     *ended, _ = recorder.of("end", "iteration")
     assert [name for name, _ in ended[0].task] == ["fit", "fit", "iteration"]
@@ -308,30 +280,32 @@ def test_bad_input_is_refused_before_callbacks_begin(unfitted, bad):
     assert recorder.events == []
 
 
-def test_nobody_pays_who_does_not_watch(unfitted, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError
+def test_fits_without_callbacks_make_no_tasks():
+    class Regressor(ConvReLUFilterRegressor):
+        def _init_callback_context(self, **kwargs):
+            raise AssertionError("somebody follows")
 
-    monkeypatch.setattr(CallbackSupportMixin, "_init_callback_context", refuse)
-    model, X, y = unfitted
-    model.fit(X, y)
+    X, y = FILTER.data()[:2]
+    model = Regressor(**FILTER.make().get_params()).fit(X, y)
     model.set_callbacks(Recorder()).set_callbacks().fit(X, y)
+    with pytest.raises(AssertionError, match="somebody follows"):
+        model.set_callbacks(Recorder()).fit(X, y)
 
 
-def test_filter_beyond_its_dtype_is_not_told(filter_data, monkeypatch):
-    n_told = 0
+def test_filters_beyond_their_dtype_are_not_told():
+    class FirstIsTooLong(FilterProblem):
+        def prediction_attributes(self, dataset, scaling, found):
+            if isinstance(found, Leader) and not recorder.of("end"):
+                raise ValueError("the filter that fits y exceeds the range of float32")
+            return super().prediction_attributes(dataset, scaling, found)
 
-    def found_filter(*args):
-        nonlocal n_told
-        n_told += 1
-        if n_told == 1:
-            raise ValueError("the filter that fits y exceeds the range of float32")
-        return outcome.found_filter(*args)
+    class Regressor(ConvReLUFilterRegressor):
+        def _problem(self, dataset):
+            return FirstIsTooLong(super()._problem(dataset).settings)
 
-    monkeypatch.setattr(regressor, "found_filter", found_filter)
     recorder = Recorder()
-    model = ConvReLUFilterRegressor(3, input_shape=(6, 6), random_state=0)
-    model.set_callbacks(recorder).fit(*filter_data)
+    model = Regressor(**FILTER.make().get_params())
+    model.set_callbacks(recorder).fit(*FILTER.data()[:2])
     first, *others, _ = recorder.of("end", "iteration")
     assert first.fitted is None
     assert all(event.fitted is not None for event in others)

@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from skconvfilter import ConvFilterBankRegressor, ConvPatchExtractor
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
+from tests.estimators.cases import BANK, DIGITS, distance
 
 
 @pytest.fixture
@@ -43,10 +44,12 @@ def test_the_fit_is_that_of_the_array(dtype, params, all_digits, make_model, map
     assert there.gamma_ == pytest.approx(here.gamma_)
 
 
-def test_patches_and_weights(all_digits, make_patch_model, mapped):
+def test_patches_and_weights(all_digits, mapped):
     X, y = all_digits.patches, all_digits.y + np.sin(np.arange(1797))
     weights = np.arange(1797) % 4 * 0.5
-    there, here = (make_patch_model(n_init=4).fit(X, y, weights) for X in (mapped(X), X))
+    there, here = (
+        ConvReLUFilterRegressor(random_state=0, n_init=4).fit(X, y, weights) for X in (mapped(X), X)
+    )
     np.testing.assert_allclose(there.coef_, here.coef_, rtol=1e-9)
     assert there.n_samples_seen_ == here.n_samples_seen_ == np.count_nonzero(weights)
     np.testing.assert_array_equal(there.feature_map(mapped(X)), there.feature_map(X))
@@ -78,9 +81,9 @@ def test_memory_is_for_blocks_only(weighted, make_model, mapped):
 )
 @pytest.mark.parametrize("form", ["X", "patches"])
 def test_numbers_that_cannot_be_used(
-    form, value, message, all_digits, make_model, make_patch_model, mapped
+    form, value, message, all_digits, make_model, mapped
 ):
-    model = make_model() if form == "X" else make_patch_model()
+    model = make_model() if form == "X" else ConvReLUFilterRegressor(random_state=0)
     model.fit(getattr(all_digits, form)[:200], all_digits.y[:200])
     before = vars(model).copy()
     X = getattr(all_digits, form).astype(np.result_type(value, float))
@@ -93,25 +96,17 @@ def test_numbers_that_cannot_be_used(
     assert vars(model) == before
 
 
-def test_a_stream_and_an_extractor_take_mapped_samples(problem_of_digits, mapped):
-    X, y, model = problem_of_digits
+def test_a_stream_and_an_extractor_take_mapped_samples(digits, make_model, mapped):
+    X, y, model = digits.X, digits.y, make_model(n_init=2)
     expected = model.fit(X, y).partial_fit(X, y).coef_
     np.testing.assert_array_equal(model.fit(X, y).partial_fit(mapped(X), y).coef_, expected)
-    patches = ConvPatchExtractor(3, input_shape=(8, 8)).fit_transform(mapped(X))
+    patches = ConvPatchExtractor(**DIGITS).fit_transform(mapped(X))
     assert patches.shape == (300, 6, 6, 3, 3)
 
 
-@pytest.fixture
-def problem_of_digits(digits, make_model):
-    return digits.X, digits.y, make_model(n_init=2)
-
-
 def test_a_bank(mapped):
-    X = np.random.default_rng(0).standard_normal((12_000, 24))
-    params = {"n_filters": 2, "kernel_size": 6, "stride": 6, "random_state": 0}
-    y = np.maximum(X.reshape(-1, 4, 6)[:, :, [0, 3]], 0).sum(axis=(1, 2))
-    there, here = (ConvFilterBankRegressor(**params).fit(X, y) for X in (mapped(X), X))
-    # Filters come in no particular order.
-    order = np.lexsort(there.coef_.T), np.lexsort(here.coef_.T)
-    np.testing.assert_allclose(there.coef_[order[0]], here.coef_[order[1]], atol=1e-9)
-    np.testing.assert_allclose(there.predict(mapped(X)), y, rtol=1e-6, atol=1e-6)
+    # More samples than starts are compared on.
+    data = BANK.data(12_000, snr=np.inf)
+    there, here = (BANK.make().fit(X, data.y) for X in (mapped(data.X), data.X))
+    assert distance(there.coef_, here.coef_) < 1e-9
+    np.testing.assert_allclose(there.predict(mapped(data.X)), data.y, atol=1e-6)
