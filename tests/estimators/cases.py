@@ -67,9 +67,7 @@ def make_filters(n_filters, patch_dim, seed=0):
     return U * np.linspace(2, 1, n_filters) @ V
 
 
-def label(
-    model, X, *, n_filters=None, signs=None, intercept=0.0, snr=np.inf, seed=0
-):
+def label(model, X, *, n_filters=None, signs=None, intercept=0.0, snr=np.inf, seed=0):
     """Targets of a random teacher with the window and the activation of `model`.
 
     Returns
@@ -165,7 +163,9 @@ CASES = [FILTER, BANK]
 RECIPES = [
     FILTER,
     Case("filter-sgd", ConvReLUFilterRegressor, {"polish": False, "n_init": 4}),
-    Case("filter-gd", ConvReLUFilterRegressor, {"solver": "gd", "polish": False, "n_init": 4}),
+    Case(
+        "filter-gd", ConvReLUFilterRegressor, {"solver": "gd", "polish": False, "n_init": 4}
+    ),
     Case(
         "filter-lm",
         ConvReLUFilterRegressor,

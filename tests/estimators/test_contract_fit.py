@@ -77,7 +77,9 @@ def test_order_of_patches_and_samples_does_not_matter(case):
     data, rng = case.data(), np.random.default_rng(0)
     model = case.make_for_patches().fit(data.patches, data.y)
     samples, patches = rng.permutation(300), rng.permutation(6)
-    shuffled = case.make_for_patches().fit(data.patches[samples][:, patches], data.y[samples])
+    shuffled = case.make_for_patches().fit(
+        data.patches[samples][:, patches], data.y[samples]
+    )
     assert distance(shuffled.coef_, model.coef_) < 1e-6
 
 
@@ -130,7 +132,9 @@ def test_prediction_follows_the_formula(recipe):
     phi = ACTIVATIONS[getattr(model, "activation", "relu")].value
     expected = phi(preactivations(model, data.patches))
     np.testing.assert_allclose(maps, expected, rtol=1e-12, atol=1e-12)
-    pooled = maps.sum(axis=2) if getattr(model, "pooling", "") == "sum" else maps.mean(axis=2)
+    pooled = (
+        maps.sum(axis=2) if getattr(model, "pooling", "") == "sum" else maps.mean(axis=2)
+    )
     values = pooled @ np.atleast_1d(getattr(model, recipe.signs)) + model.intercept_
     np.testing.assert_allclose(model.predict(data.X), values, rtol=1e-11, atol=1e-11)
 
@@ -212,7 +216,9 @@ THEORY = {
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_fitted_attributes_are_those_documented(dtype, recipe):
     data = recipe.data()
-    model = fit_quietly(recipe.make(n_init=3, diagnostics=True), data.X.astype(dtype), data.y)
+    model = fit_quietly(
+        recipe.make(n_init=3, diagnostics=True), data.X.astype(dtype), data.y
+    )
     shape = (2, 4) if recipe.is_bank else (4,)
     arrays = {
         "coef_": shape,

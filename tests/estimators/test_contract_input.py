@@ -106,9 +106,17 @@ def test_samples_are_refused_in_every_form(form, change, error, message, case):
             ValueError,
             r"X has shape \(50, 4, 6\), expected .*X\.reshape\(len\(X\), -1\)",
         ),
-        "ragged": (lambda X: [r[: 20 + i % 2] for i, r in enumerate(X)], ValueError, "shape"),
+        "ragged": (
+            lambda X: [r[: 20 + i % 2] for i, r in enumerate(X)],
+            ValueError,
+            "shape",
+        ),
         "matrix": (as_matrix, TypeError, "np.matrix is not supported"),
-        "dicts": (lambda X: [[{}] * 24] * 50, TypeError, "argument must be .* string.* num"),
+        "dicts": (
+            lambda X: [[{}] * 24] * 50,
+            TypeError,
+            "argument must be .* string.* num",
+        ),
         "missing value": (with_missing, ValueError, "Input X contains NaN"),
         "longer rows": (lambda X: np.ones((50, 25)), ValueError, "25"),
     }
@@ -128,9 +136,17 @@ def test_flat_samples_are_refused(change, error, message, case):
 
 @table(
     {
-        "no patches": (lambda X: X[:, :0], ValueError, r"\(50, 0, 4\).*at least one .* patch"),
+        "no patches": (
+            lambda X: X[:, :0],
+            ValueError,
+            r"\(50, 0, 4\).*at least one .* patch",
+        ),
         "empty patches": (lambda X: X[:, :, :0], ValueError, r"\(50, 6, 0\).*patch_dim"),
-        "4-D": (lambda X: X.reshape(50, 2, 3, 4), ValueError, r"\(50, 2, 3, 4\).*ConvPatchE"),
+        "4-D": (
+            lambda X: X.reshape(50, 2, 3, 4),
+            ValueError,
+            r"\(50, 2, 3, 4\).*ConvPatchE",
+        ),
         "ragged": (lambda X: [[[1.0, 2.0], [3.0]]] * 50, ValueError, "inhomogeneous"),
         "of different number": (
             lambda X: [np.ones((2 + i % 2, 4)) for i in range(50)],
@@ -182,20 +198,48 @@ def test_numbers_as_strings_are_read_in_samples_and_refused_in_targets(case):
 
 @table(
     {
-        "None": (lambda y: None, ValueError, "requires y to be passed, but the target y is"),
+        "None": (
+            lambda y: None,
+            ValueError,
+            "requires y to be passed, but the target y is",
+        ),
         "NaN": (lambda y: with_entry(y, np.nan), ValueError, "Input y contains NaN"),
         "infinity": (lambda y: with_entry(y, -np.inf), ValueError, "Input y contains inf"),
         "missing": (lambda y: with_missing(y)[0], ValueError, "Input y contains NaN"),
         "complex": (lambda y: y + 1j, ValueError, "Complex data"),
-        "strings": (lambda y: y.astype(str), ValueError, "y holds strings; it must hold num"),
+        "strings": (
+            lambda y: y.astype(str),
+            ValueError,
+            "y holds strings; it must hold num",
+        ),
         "bytes": (lambda y: y.astype(bytes), ValueError, "y holds strings"),
-        "string objects": (lambda y: y.astype(str).astype(object), ValueError, "y holds str"),
-        "string series": (lambda y: pd.Series(y.astype(str)), ValueError, "y holds strings"),
-        "too few": (lambda y: y[:20], ValueError, "inconsistent numbers of samples.*50, 20"),
+        "string objects": (
+            lambda y: y.astype(str).astype(object),
+            ValueError,
+            "y holds str",
+        ),
+        "string series": (
+            lambda y: pd.Series(y.astype(str)),
+            ValueError,
+            "y holds strings",
+        ),
+        "too few": (
+            lambda y: y[:20],
+            ValueError,
+            "inconsistent numbers of samples.*50, 20",
+        ),
         "none": (lambda y: y[:0], ValueError, r"0 sample\(s\)"),
-        "two columns": (lambda y: np.column_stack([y, y]), ValueError, r"1d array.*\(50, 2\)"),
+        "two columns": (
+            lambda y: np.column_stack([y, y]),
+            ValueError,
+            r"1d array.*\(50, 2\)",
+        ),
         "one number": (lambda y: y[0], TypeError, "at least 1 dimension.*got scalar"),
-        "ragged": (lambda y: [[v] * (1 + i % 2) for i, v in enumerate(y)], ValueError, "inho"),
+        "ragged": (
+            lambda y: [[v] * (1 + i % 2) for i, v in enumerate(y)],
+            ValueError,
+            "inho",
+        ),
         "masked": (masked, TypeError, r"y is a masked array.*y\.filled\(value\)"),
         "matrix": (as_matrix, TypeError, "np.matrix is not supported"),
         "sparse": (lambda y: sp.csr_array(y[:, np.newaxis]), TypeError, "[Ss]parse"),
@@ -220,14 +264,34 @@ def test_targets_in_a_column_are_taken_with_a_warning(case):
     {
         "zero": (lambda w: 0 * w, ValueError, "sample_weight: all weights are zero"),
         "zero number": (lambda w: 0.0, ValueError, "sample_weight: all weights are zero"),
-        "negative": (lambda w: with_entry(w, -1.0), ValueError, "Negative values in .*sample"),
-        "negative number": (lambda w: -1.0, ValueError, "Negative values in .*sample_weight"),
+        "negative": (
+            lambda w: with_entry(w, -1.0),
+            ValueError,
+            "Negative values in .*sample",
+        ),
+        "negative number": (
+            lambda w: -1.0,
+            ValueError,
+            "Negative values in .*sample_weight",
+        ),
         "NaN": (lambda w: with_entry(w, np.nan), ValueError, "sample_weight contains NaN"),
         "NaN number": (lambda w: np.nan, ValueError, "sample_weight contains NaN"),
-        "infinity": (lambda w: with_entry(w, np.inf), ValueError, "sample_weight contains i"),
+        "infinity": (
+            lambda w: with_entry(w, np.inf),
+            ValueError,
+            "sample_weight contains i",
+        ),
         "complex": (lambda w: w + 1j, ValueError, "Complex data"),
-        "column": (lambda w: w[:, np.newaxis], ValueError, r"sample_weight.*\(50, 1\).*\(50,"),
-        "too few": (lambda w: w[:9], ValueError, r"sample_weight has shape \(9,\).*\(50,\)"),
+        "column": (
+            lambda w: w[:, np.newaxis],
+            ValueError,
+            r"sample_weight.*\(50, 1\).*\(50,",
+        ),
+        "too few": (
+            lambda w: w[:9],
+            ValueError,
+            r"sample_weight has shape \(9,\).*\(50,\)",
+        ),
         "masked": (masked, TypeError, "sample_weight is a masked array"),
         "matrix": (as_matrix, TypeError, "np.matrix is not supported"),
     }

@@ -203,7 +203,13 @@ def test_schedule_must_return_positive_rates(case):
 
 def test_single_samples_are_batches_without_an_intercept(case):
     data = case.data().take(30)
-    params = {"solver": "sgd", "batch_size": 1, "n_init": 2, "fit_intercept": False, "max_iter": 2}
+    params = {
+        "solver": "sgd",
+        "batch_size": 1,
+        "n_init": 2,
+        "fit_intercept": False,
+        "max_iter": 2,
+    }
     assert np.isfinite(case.fit(data, **params).predict(data.X)).all()
 
 

@@ -39,8 +39,8 @@ def test_the_fit_is_that_of_the_array(form, chunks, problem, make_model):
 @pytest.mark.parametrize(
     "params",
     [
-        {"solver": "gauss-newton"},
-        {"solver": "gauss-newton", "polish": False},
+        {"solver": "levenberg-marquardt"},
+        {"solver": "levenberg-marquardt", "polish": False},
         {"solver": "gd", "polish": False, "max_iter": 5},
         {"solver": "sgd", "polish": False, "batch_size": 1797, "max_iter": 5},
         {"early_stopping": True, "validation_fraction": 0.3},
@@ -182,7 +182,11 @@ BAD_SAMPLES = {
     ),
     "delayed": (lambda X: dask.delayed(X), TypeError, "no dask array"),
     "out of range": (lambda X: in_chunks(1e80 * X, 500), ValueError, "entry of X is 1e.80"),
-    "no memory": (lambda X: in_chunks(X, 900).map_blocks(fail, meta=X[:0]), MemoryError, "full"),
+    "no memory": (
+        lambda X: in_chunks(X, 900).map_blocks(fail, meta=X[:0]),
+        MemoryError,
+        "full",
+    ),
 }
 
 
@@ -238,7 +242,7 @@ def test_few_samples_are_loaded_once(problem, make_model):
     np.testing.assert_array_equal(there.coef_, here.coef_)
 
 
-@pytest.mark.parametrize("solver", ["gauss-newton", "gd"])
+@pytest.mark.parametrize("solver", ["levenberg-marquardt", "gd"])
 @pytest.mark.filterwarnings("ignore:The best restart")
 def test_a_bank(solver):
     # More samples than starts are compared on.

@@ -97,16 +97,16 @@ def test_data_larger_than_the_memory_of_the_workers(cluster):
 
 
 def test_the_number_of_workers_does_not_change_the_result(cluster):
-    X, y = lazy_data(9)
+    X, y = lazy_data(5)
     y = y + np.random.default_rng(0).standard_normal(len(y))
     models = []
-    for n_workers in (1, 2, 3):
+    for n_workers in (1, 3):
         add_workers(cluster, n_workers)
         models.append(make_model(tol=1e-2).fit(X, y))
     for model in models[1:]:
         np.testing.assert_array_equal(model.coef_, models[0].coef_)
         np.testing.assert_array_equal(model.loss_curve_, models[0].loss_curve_)
-    expected = make_model(tol=1e-2).fit(in_memory(9), y)
+    expected = make_model(tol=1e-2).fit(in_memory(5), y)
     np.testing.assert_allclose(models[0].coef_, expected.coef_, rtol=1e-5)
     np.testing.assert_allclose(models[0].loss_, expected.loss_, rtol=1e-12)
 

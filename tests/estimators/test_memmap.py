@@ -25,11 +25,11 @@ def mapped(tmp_path):
     [
         {},
         {"fit_intercept": False, "learning_rate": "theory"},
-        {"solver": "gauss-newton", "n_jobs": 2},
+        {"solver": "levenberg-marquardt", "n_jobs": 2},
         {"polish": False, "max_iter": 6, "tol": 0, "n_iter_no_change": 9},
         {"early_stopping": True},
     ],
-    ids=["default", "theory", "gauss-newton", "sgd", "early stopping"],
+    ids=["default", "theory", "levenberg-marquardt", "sgd", "early stopping"],
 )
 @pytest.mark.filterwarnings("ignore:The best restart", "ignore:learning_rate='theory'")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -48,7 +48,8 @@ def test_patches_and_weights(all_digits, mapped):
     X, y = all_digits.patches, all_digits.y + np.sin(np.arange(1797))
     weights = np.arange(1797) % 4 * 0.5
     there, here = (
-        ConvReLUFilterRegressor(random_state=0, n_init=4).fit(X, y, weights) for X in (mapped(X), X)
+        ConvReLUFilterRegressor(random_state=0, n_init=4).fit(X, y, weights)
+        for X in (mapped(X), X)
     )
     np.testing.assert_allclose(there.coef_, here.coef_, rtol=1e-9)
     assert there.n_samples_seen_ == here.n_samples_seen_ == np.count_nonzero(weights)
@@ -80,9 +81,7 @@ def test_memory_is_for_blocks_only(weighted, make_model, mapped):
     [(np.nan, "X contains NaN in block 1, rows 512 to 1023"), (1j, "Complex data")],
 )
 @pytest.mark.parametrize("form", ["X", "patches"])
-def test_numbers_that_cannot_be_used(
-    form, value, message, all_digits, make_model, mapped
-):
+def test_numbers_that_cannot_be_used(form, value, message, all_digits, make_model, mapped):
     model = make_model() if form == "X" else ConvReLUFilterRegressor(random_state=0)
     model.fit(getattr(all_digits, form)[:200], all_digits.y[:200])
     before = vars(model).copy()

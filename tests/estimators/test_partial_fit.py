@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skconvfilter.datasets import make_filter_regression
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+from tests.estimators.cases import DIGITS, label
 
 
 def stream(model, X, y, sample_weight=None, *, block=100):
@@ -21,18 +22,24 @@ def distance(model, teacher):
     return np.linalg.norm(error) / np.linalg.norm(teacher)
 
 
-def make_stream(n_samples=2500, **options):
-    options = {"random_state": 0, "intercept": 2.0} | options
-    return make_filter_regression(
-        n_samples, kernel_size=3, input_shape=(8, 8), return_teacher=True, **options
-    )
+def make_model(**params):
+    """A regressor for images of four rows and six columns."""
+    common = {"kernel_size": 3, "input_shape": (4, 6), "diagnostics": False}
+    return ConvReLUFilterRegressor(**(common | {"random_state": 0} | params))
+
+
+def make_stream(n_samples=2500, *, sign=1, seed=0, **options):
+    """Normal images, targets, and the filter that made them."""
+    X = np.random.default_rng(seed).standard_normal((n_samples, 24))
+    data = label(make_model(), X, signs=[sign], seed=seed, **({"intercept": 2.0} | options))
+    return X, data.y, data.teacher[0]
 
 
 @pytest.mark.parametrize(
     ("n_samples", "block", "sign"),
     [(1500, 1, 1), (2500, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
 )
-def test_stream_leads_to_the_teacher(n_samples, block, sign, make_model):
+def test_stream_leads_to_the_teacher(n_samples, block, sign):
     X, y, teacher = make_stream(n_samples, sign=sign)
     model = stream(make_model(), X, y, block=block)
     assert distance(model, teacher) < 0.05
@@ -42,15 +49,15 @@ def test_stream_leads_to_the_teacher(n_samples, block, sign, make_model):
     assert model.n_iter_ == -(-n_samples // block)
 
 
-def test_stream_of_digits_leads_to_the_teacher(all_digits, make_model):
-    model = stream(make_model(), all_digits.X, all_digits.y)
-    assert distance(model, all_digits.teacher) < 0.05
+def test_stream_of_digits_leads_to_the_teacher(all_digits):
+    model = stream(make_model(**DIGITS), all_digits.X, all_digits.y)
+    assert distance(model, all_digits.teacher) < 0.2
     for _ in range(4):
         stream(model, all_digits.X, all_digits.y)
     assert distance(model, all_digits.teacher) < 1e-3
 
 
-def test_stream_approaches_the_fit_of_all_the_data(make_model):
+def test_stream_approaches_the_fit_of_all_the_data():
     X, y, _ = make_stream(4000, snr=2)
     fitted = make_model().fit(X, y)
     streamed = stream(make_model(), X, y)
@@ -61,28 +68,27 @@ def test_stream_approaches_the_fit_of_all_the_data(make_model):
     assert streamed.loss_ == pytest.approx(fitted.loss_, rel=0.1)
 
 
-def test_solver_plays_no_part(make_model):
+def test_solver_plays_no_part():
     X, y, _ = make_stream(300)
     models = [
         stream(make_model(solver=solver, polish=polish, max_iter=1), X, y)
-        for solver, polish in [("sgd", True), ("gd", False), ("gauss-newton", True)]
+        for solver, polish in [("sgd", True), ("gd", False), ("levenberg-marquardt", True)]
     ]
     for model in models[1:]:
         np.testing.assert_array_equal(model.coef_, models[0].coef_)
 
 
 @pytest.mark.parametrize("form", ["patches", "windows"])
-def test_every_form_of_samples_gives_the_same_stream(
-    form, digits, make_model, make_patch_model
-):
-    expected = stream(make_model(), digits.X, digits.y)
-    model = stream(make_patch_model(), getattr(digits, form), digits.y)
+def test_every_form_of_samples_gives_the_same_stream(form, digits):
+    expected = stream(make_model(**DIGITS), digits.X, digits.y)
+    patches = {"kernel_size": None, "input_shape": None}
+    model = stream(make_model(**patches), getattr(digits, form), digits.y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-6)
     # The number of patches may change on the way.
     model.partial_fit(digits.patches[:50, :7], digits.y[:50])
 
 
-def test_single_precision_stays_so(make_model):
+def test_single_precision_stays_so():
     X, y, teacher = make_stream()
     X = X.astype(np.float32)
     model = stream(make_model(), X, y)
@@ -93,7 +99,7 @@ def test_single_precision_stays_so(make_model):
     assert distance(model, teacher) < 0.02
 
 
-def test_one_sample_is_a_beginning(make_model):
+def test_one_sample_is_a_beginning():
     X, y, teacher = make_stream()
     model = make_model().partial_fit(X[:1], y[:1])
     assert model.n_samples_seen_ == model.n_iter_ == 1
@@ -105,12 +111,12 @@ def test_one_sample_is_a_beginning(make_model):
 @pytest.mark.parametrize(
     ("first_X", "first_y"),
     [
-        (np.zeros((20, 64)), np.zeros(20)),
-        (np.ones((20, 64)), np.linspace(1, 2, 20)),
+        (np.zeros((20, 24)), np.zeros(20)),
+        (np.ones((20, 24)), np.linspace(1, 2, 20)),
     ],
     ids=["zeros", "constant"],
 )
-def test_stream_survives_a_poor_beginning(first_X, first_y, make_model):
+def test_stream_survives_a_poor_beginning(first_X, first_y):
     X, y, teacher = make_stream()
     model = make_model().partial_fit(first_X, first_y)
     for _ in range(3):
@@ -118,7 +124,7 @@ def test_stream_survives_a_poor_beginning(first_X, first_y, make_model):
     assert distance(model, teacher) < 0.05
 
 
-def test_stream_goes_on_after_a_fit(make_model):
+def test_stream_goes_on_after_a_fit():
     X, y, teacher = make_stream()
     model = make_model(polish=False, max_iter=1)
     with pytest.warns(match="max_iter"):
@@ -137,21 +143,21 @@ def test_stream_goes_on_after_a_fit(make_model):
     assert distance(model, teacher) < 1e-9
 
 
-def test_stream_goes_on_after_a_fit_of_constant_targets(make_model):
+def test_stream_goes_on_after_a_fit_of_constant_targets():
     X, y, teacher = make_stream()
     model = make_model().fit(X[:50], np.full(50, 4.0))
     assert distance(stream(model, X, y), teacher) < 0.1
 
 
-def test_stream_follows_a_change_of_teacher(make_model):
+def test_stream_follows_a_change_of_teacher():
     X, y, _ = make_stream(300)
     model = stream(make_model(), X, y)
-    X, y, teacher = make_stream(6000, random_state=5)
+    X, y, teacher = make_stream(6000, seed=5)
     assert distance(stream(model, X, y), teacher) < 0.05
 
 
-def test_early_stopping_hides_partial_fit(digits, make_model):
-    model = make_model(early_stopping=True)
+def test_early_stopping_hides_partial_fit(digits):
+    model = make_model(**DIGITS, early_stopping=True)
     assert not hasattr(model, "partial_fit")
     with pytest.raises(AttributeError, match="partial_fit") as raised:
         model.partial_fit(digits.X, digits.y)
@@ -160,10 +166,10 @@ def test_early_stopping_hides_partial_fit(digits, make_model):
     assert hasattr(model.set_params(early_stopping=False), "partial_fit")
 
 
-def test_zero_weight_leaves_a_sample_out(make_model):
+def test_zero_weight_leaves_a_sample_out():
     X, y, _ = make_stream(600)
     weights = np.tile([0.0, 1.0, 1.0], 200)
-    y[weights == 0] = 1e6
+    y = np.where(weights > 0, y, 1e6)
     model, expected = make_model(), make_model()
     for start in range(0, 600, 60):
         rows = np.arange(start, start + 60)
@@ -174,7 +180,7 @@ def test_zero_weight_leaves_a_sample_out(make_model):
     assert model.n_samples_seen_ == expected.n_samples_seen_ == 400
 
 
-def test_heavy_samples_count_for_more(make_model):
+def test_heavy_samples_count_for_more():
     X, y, teacher = make_stream(4000)
     noise = np.random.RandomState(0).standard_normal(4000)
     noisy = np.arange(4000) % 2 == 0
@@ -185,7 +191,7 @@ def test_heavy_samples_count_for_more(make_model):
 
 
 @pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e6])
-def test_only_ratios_of_weights_matter(unit, make_model):
+def test_only_ratios_of_weights_matter(unit):
     X, y, _ = make_stream()
     model = stream(make_model(), X, y, np.full(2500, unit))
     expected = stream(make_model(), X, y)
@@ -193,60 +199,51 @@ def test_only_ratios_of_weights_matter(unit, make_model):
     assert model.intercept_ == pytest.approx(expected.intercept_, rel=1e-4)
 
 
-@pytest.mark.parametrize("unit", [1e-30, 1e30])
-def test_units_of_samples_and_targets_do_not_matter(unit, make_model):
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_units_of_samples_and_targets_do_not_matter(unit):
     X, y, teacher = make_stream()
     assert distance(stream(make_model(), X * unit, y), teacher / unit) < 0.02
     assert distance(stream(make_model(), X, y * unit), teacher * unit) < 0.02
 
 
 @pytest.mark.parametrize("offset", [10.0, -1e3, 1e6])
-def test_offset_of_targets_does_not_matter(offset, make_model):
+def test_offset_of_targets_does_not_matter(offset):
     X, y, teacher = make_stream()
     model = stream(make_model(), X, y + offset)
     assert distance(model, teacher) < 0.02
     assert model.intercept_ == pytest.approx(offset + 2, abs=0.05)
 
 
-@pytest.mark.parametrize("scale", [1e200, 1e-200])
-def test_numbers_whose_squares_are_out_of_range_are_refused(scale, make_model):
-    X, y, _ = make_stream(100)
-    with pytest.raises(ValueError, match="X is too large or too small"):
-        make_model().partial_fit(X * scale, y)
-    with pytest.raises(ValueError, match="y is too large or too small"):
-        make_model().partial_fit(X, y * scale)
-
-
-def test_penalty_shrinks_the_filter(make_model):
+def test_penalty_shrinks_the_filter():
     X, y, _ = make_stream()
     fitted = make_model(alpha=0.01).fit(X, y)
     streamed = stream(make_model(alpha=0.01), X, y)
     assert distance(streamed, fitted.coef_) < 0.05
 
 
-def test_without_intercept(make_model):
+def test_without_intercept():
     X, y, teacher = make_stream(intercept=0.0)
     model = stream(make_model(fit_intercept=False, output_sign=1), X, y)
     assert model.intercept_ == 0
     assert distance(model, teacher) < 0.02
 
 
-def test_random_state_decides_a_stream(digits, make_model):
+def test_random_state_decides_a_stream(digits):
     few = digits.take(5)
 
     def coef(seed):
-        return make_model(random_state=seed).partial_fit(few.X, few.y).coef_
+        return make_model(**DIGITS, random_state=seed).partial_fit(few.X, few.y).coef_
 
     np.testing.assert_array_equal(coef(1), coef(1))
     assert not np.array_equal(coef(1), coef(2))
 
 
-def test_patches_of_another_length_are_refused(digits, make_model, make_patch_model):
-    model = make_model().partial_fit(digits.X, digits.y)
-    with pytest.raises(ValueError, match=r"X has 63 features, but .* expecting 64"):
-        model.partial_fit(digits.X[:, :63], digits.y)
+def test_a_window_changed_since_is_refused():
+    X, y, _ = make_stream(60)
+    model = make_model().partial_fit(X, y)
     with pytest.raises(ValueError, match=r"coef_ has shape .*patch_dim=4"):
-        model.set_params(kernel_size=2).partial_fit(digits.X, digits.y)
-    model = make_patch_model().partial_fit(digits.patches, digits.y)
-    with pytest.raises(ValueError, match=r"patch_dim=8 .* fitted with patch_dim=9"):
-        model.partial_fit(digits.patches[..., :8], digits.y)
+        model.set_params(kernel_size=2).partial_fit(X, y)
+
+
+def test_a_bank_has_no_stream():
+    assert not hasattr(ConvFilterBankRegressor(), "partial_fit")

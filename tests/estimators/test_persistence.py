@@ -194,7 +194,7 @@ ANYTHING = st.one_of(
     st.booleans(),
     st.text(max_size=3),
     st.integers(-3, 100),
-        st.floats(),
+    st.floats(),
     st.complex_numbers(),
     st.lists(st.floats() | st.lists(st.integers(0, 9), max_size=2), max_size=10),
     st.dictionaries(st.text(max_size=1), st.integers(), max_size=2),
@@ -209,7 +209,7 @@ SMALL = st.one_of(
     st.booleans(),
     st.text(max_size=3),
     st.integers(-2, 5),
-        st.floats(),
+    st.floats(),
     st.lists(st.integers(-1, 4), max_size=3),
 )
 
@@ -246,7 +246,9 @@ def corruptions(draw):
         if hasattr(estimator, key)
     ]
     parts = list(getattr(estimator, "_stream", {}))
-    key = draw(st.sampled_from([*attributes, *attributes, *parts, "feature_names_in_", *params]))
+    key = draw(
+        st.sampled_from([*attributes, *attributes, *parts, "feature_names_in_", *params])
+    )
     owner = estimator._stream if key in parts else vars(estimator)
     value = owner.get(key)
     if isinstance(value, np.ndarray) and value.size and draw(st.booleans()):
@@ -260,6 +262,13 @@ def corruptions(draw):
     return estimator, key in params, draw(st.sampled_from(USES[name]))
 
 
+@pytest.fixture(scope="module")
+def all_fitted():
+    """Fits every estimator, which hypothesis would otherwise take for a slow draw."""
+    return [fitted(name) for name in USES]
+
+
+@pytest.mark.usefixtures("all_fitted")
 @given(corruptions())
 def test_corrupted_attributes_give_an_error_or_numbers(corrupted):
     estimator, is_parameter, use = corrupted
