@@ -86,7 +86,7 @@ def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
 @pytest.mark.parametrize(
     "estimator",
     [
-        ConvReLUFilterRegressor(early_stopping=True, n_init=4),
+        ConvReLUFilterRegressor(early_stopping=True, n_init=2, diagnostics=False),
         ConvFilterBankRegressor(2, init="random", early_stopping=True, n_init=2),
     ],
     ids=["filter", "bank"],

@@ -33,7 +33,7 @@ def mapped(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore:The best restart", "ignore:learning_rate='theory'")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_fit_is_that_of_the_array(dtype, params, all_digits, make_model, mapped):
+def test_the_fit_is_that_of_the_mapped_array(dtype, params, all_digits, make_model, mapped):
     X, y = all_digits.X.astype(dtype), all_digits.y
     there, here = (make_model(n_init=4, **params).fit(X, y) for X in (mapped(X), X))
     assert there.coef_.dtype == dtype

@@ -9,10 +9,8 @@ import pytest
 import sklearn
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, StackingRegressor
 from sklearn.exceptions import UnsetMetadataPassedError
-from sklearn.inspection import permutation_importance
 from sklearn.linear_model import Ridge
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -115,30 +113,6 @@ def test_ensembles_are_made_of_it(problem, make_model):
         make_model(n_init=4), n_estimators=3, max_samples=0.8, random_state=0
     ).fit(problem.X, problem.y, sample_weight=np.ones(150))
     assert bagging.score(problem.X, problem.y) > 0.999
-
-
-def test_targets_may_be_transformed(problem, make_model):
-    model = TransformedTargetRegressor(
-        make_model(), func=np.log, inverse_func=np.exp, check_inverse=False
-    ).fit(problem.X, np.exp(problem.y))
-    np.testing.assert_allclose(model.predict(problem.X), np.exp(problem.y))
-
-
-def test_importance_of_pixels_is_told(problem, make_model):
-    model = make_model(n_init=4).fit(problem.X, problem.y)
-    result = permutation_importance(
-        model, problem.X, problem.y, n_repeats=1, random_state=0
-    )
-    # The first column of the images is blank.
-    np.testing.assert_allclose(result.importances_mean[::8], 0, atol=1e-3)
-    assert result.importances_mean.max() > 0.01
-
-
-def test_parameters_are_set_through_a_pipeline(pipeline):
-    params = {"convrelufilterregressor__n_init": 2, "convpatchextractor__stride": (2, 1)}
-    copied = clone(pipeline.set_params(**params))
-    for name, value in params.items():
-        assert copied.get_params()[name] == value
 
 
 def test_weights_are_routed_to_the_regressor(problem, pipeline):

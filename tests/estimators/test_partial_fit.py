@@ -37,7 +37,7 @@ def make_stream(n_samples=2500, *, sign=1, seed=0, **options):
 
 @pytest.mark.parametrize(
     ("n_samples", "block", "sign"),
-    [(1500, 1, 1), (2500, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
+    [(800, 1, 1), (2500, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
 )
 def test_stream_leads_to_the_teacher(n_samples, block, sign):
     X, y, teacher = make_stream(n_samples, sign=sign)
@@ -54,7 +54,7 @@ def test_stream_of_digits_leads_to_the_teacher(all_digits):
     assert distance(model, all_digits.teacher) < 0.2
     for _ in range(4):
         stream(model, all_digits.X, all_digits.y)
-    assert distance(model, all_digits.teacher) < 1e-3
+    assert distance(model, all_digits.teacher) < 0.01
 
 
 def test_stream_approaches_the_fit_of_all_the_data():
