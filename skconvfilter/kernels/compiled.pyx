@@ -25,6 +25,7 @@ cdef extern from "lanes.h" nogil:
         const Py_ssize_t *base
         const Py_ssize_t *tap
         const void *gate
+        Py_ssize_t has_bias
 
     ctypedef void (*lanes_kernel)(
         const lanes_problem *, const void *, const void *, void *, void *
@@ -51,7 +52,7 @@ ctypedef enum kernel_number:
     MEAN_PATCHES
 
 # What the Python side expects of this module; it changes with the functions below.
-INTERFACE = 1
+INTERFACE = 2
 
 
 class PackedSamples(NamedTuple):
@@ -138,6 +139,8 @@ cdef class Kernel:
         filters = _rows(filters, groups, tap)
         if gate is not None:
             gate = _rows(gate[:, np.newaxis], groups, tap)[0]
+            if len(gate) != filters.shape[1]:
+                raise ValueError("the gate must have a bias if and only if the filters do.")
         if groups.dtype == np.float32:
             return _run[float](&self._set.f32, what, groups, n, base, tap, filters, gate)
         return _run[double](&self._set.f64, what, groups, n, base, tap, filters, gate)
@@ -185,17 +188,18 @@ cdef _run(
     problem.n_groups, problem.n_features = groups.shape[0], groups.shape[1]
     problem.n_patches, problem.patch_dim = base.shape[0], tap.shape[0]
     problem.n_filters = filters.shape[0]
+    problem.has_bias = filters.shape[1] - problem.patch_dim
     _check_groups(
         groups.shape[2] == n_lanes
         and (problem.n_groups - 1) * n_lanes < n_samples <= problem.n_groups * n_lanes
         and n_samples >= 0
     )
     _check_offsets(base, tap, problem.n_features)
-    n_rows = 1 if what == MEAN_ACTIVATIONS else problem.patch_dim
+    n_rows = 1 if what == MEAN_ACTIVATIONS else filters.shape[1]
     dtype = np.dtype(f"f{sizeof(real)}")
     result = _empty((problem.n_filters, n_rows, problem.n_groups * n_lanes), dtype)
     if result.size > 0:
-        size = problem.patch_dim * (MAX_FILTERS * n_lanes + problem.n_filters)
+        size = filters.shape[1] * (MAX_FILTERS * n_lanes + problem.n_filters)
         out, scratch = result, _empty((size,), dtype)
         problem.base, problem.tap = &base[0], &tap[0]
         problem.gate = NULL if gate is None else &gate[0]

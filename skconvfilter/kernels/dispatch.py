@@ -7,7 +7,7 @@ from skconvfilter.kernels import reference
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 
 # The version of the compiled module's functions that these sources call.
-_INTERFACE = 1
+_INTERFACE = 2
 
 why_not_compiled: str | None = None
 try:
@@ -55,6 +55,8 @@ class Kernel(Protocol):
 
         ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
         patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
+        Filters with a bias see a constant 1 behind every patch, so that the last row of A
+        holds the shares of active patches.
 
         Parameters
         ----------
@@ -62,14 +64,16 @@ class Kernel(Protocol):
             What :meth:`pack` returned.
         layout : PatchLayout
             Where the patches lie in a sample.
-        filters : ndarray of shape (patch_dim, n_filters)
-            The filters, as columns; cast to the dtype of the samples.
-        gate : ndarray of shape (patch_dim,), default=None
-            Only patches that are active for this filter as well are counted.
+        filters : ndarray of shape (patch_dim, n_filters) or (patch_dim + 1, n_filters)
+            The filters, as columns, the last entry of each its bias if there is one; cast
+            to the dtype of the samples.
+        gate : ndarray of shape (patch_dim,) or (patch_dim + 1,), default=None
+            Only patches that are active for this filter as well are counted. It has a bias
+            if the filters have.
 
         Returns
         -------
-        A : ndarray of shape (n_filters, patch_dim, n_samples)
+        A : ndarray of shape (n_filters, len(filters), n_samples)
         """
 
     def mean_activations(

@@ -15,16 +15,20 @@ typedef struct {
     ptrdiff_t n_groups, n_features, n_patches, patch_dim, n_filters;
     const ptrdiff_t *base; /* (n_patches,): offset of a patch in its sample */
     const ptrdiff_t *tap;  /* (patch_dim,): offset of an entry in its patch */
-    const void *gate; /* NULL or a filter (patch_dim,): only patches active for it count */
+    const void *gate; /* NULL or a filter: only patches active for it count */
+    /* 1: a filter has one entry more, its bias, which is added to every preactivation, and
+     * active_mean_patches has one row more, the share of the active patches. */
+    ptrdiff_t has_bias;
 } lanes_problem;
 
 /* All pointers are to float or to double, as the table says; with L lanes,
  *
  * groups   (n_groups, n_features, L), aligned to GROUP_BYTES
- * filters  (n_filters, patch_dim); not read by mean_patches, whose n_filters is 1
- * scratch  patch_dim * (MAX_FILTERS * L + n_filters) elements, aligned to GROUP_BYTES
- * out      (n_filters, patch_dim, n_groups * L) for active_mean_patches and mean_patches,
- *          (n_filters, n_groups * L) for mean_activations, which know no gate */
+ * filters  (n_filters, n_weights), with n_weights = patch_dim + has_bias, and so is the
+ *          gate; not read by mean_patches, which has one filter and no bias
+ * scratch  n_weights * (MAX_FILTERS * L + n_filters) elements, aligned to GROUP_BYTES
+ * out      (n_filters, n_weights, n_groups * L) for active_mean_patches and mean_patches,
+ *          (n_filters, n_groups * L) for mean_activations, which ignores the gate */
 typedef void (*lanes_kernel)(const lanes_problem *problem, const void *groups,
                              const void *filters, void *scratch, void *out);
 

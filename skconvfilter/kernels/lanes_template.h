@@ -25,11 +25,14 @@
 #define PATCH(i) (step ? patch[0] + (i) * step * LANES : patch[i])
 
 /* Adds a tile of patches x filters to the sums of one vector of samples.
- * `weights` and `sums` are (patch_dim, n_filters), or (n_filters,) for the activations. */
+ * `weights` is (patch_dim, n_filters), and `bias` NULL or (n_filters,) behind it; `sums` is
+ * (patch_dim, n_filters), and behind it with a bias the numbers of active patches,
+ * (n_filters,); for the activations it is (n_filters,). */
 INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_filters,
                               const mode what, const REAL *x, const ptrdiff_t *base,
                               const ptrdiff_t *tap, ptrdiff_t patch_dim,
-                              const REAL *weights, const REAL *gate, REAL *sums)
+                              const REAL *weights, const REAL *bias, const REAL *gate,
+                              REAL *sums)
 {
     const REAL *patch[MAX_TILE];
     VEC response[MAX_TILE * MAX_FILTERS], active[MAX_TILE * MAX_FILTERS];
@@ -38,7 +41,7 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
         patch[i] = x + base[i] * LANES;
     UNROLL
     for (int j = 0; j < n_patches * n_filters; j++)
-        response[j] = OP(set1)(what == MEAN_PATCHES ? 1 : 0);
+        response[j] = OP(set1)(what == MEAN_PATCHES ? 1 : bias ? bias[j % n_filters] : 0);
     if (what != MEAN_PATCHES)
         for (ptrdiff_t t = 0; t < patch_dim; t++) {
             const ptrdiff_t offset = tap[t] * LANES;
@@ -73,7 +76,7 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
         VEC inside[MAX_TILE];
         UNROLL
         for (int i = 0; i < n_patches; i++)
-            inside[i] = OP(set1)(0);
+            inside[i] = OP(set1)(bias ? gate[patch_dim] : 0);
         for (ptrdiff_t t = 0; t < patch_dim; t++) {
             const VEC weight = OP(set1)(gate[t]);
             UNROLL
@@ -102,6 +105,17 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
             OP(store)(sums + (t * n_filters + r) * LANES, sum);
         }
     }
+    if (bias) {
+        UNROLL
+        for (int r = 0; r < n_filters; r++) {
+            REAL *counts = sums + (patch_dim * n_filters + r) * LANES;
+            VEC sum = OP(load)(counts);
+            UNROLL
+            for (int i = 0; i < n_patches; i++)
+                sum = OP(add)(sum, active[i * n_filters + r]);
+            OP(store)(counts, sum);
+        }
+    }
 }
 
 /* All patches of one group for a few filters. `next` is the group that comes next, or
@@ -113,7 +127,9 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
     const ptrdiff_t k = problem->n_patches, p = problem->patch_dim;
     const ptrdiff_t *base = problem->base, *tap = problem->tap;
     const REAL *gate = problem->gate;
-    const ptrdiff_t n_sums = what == ACTIVATIONS ? n_filters : p * n_filters;
+    const REAL *bias = problem->has_bias ? weights + p * n_filters : NULL;
+    const ptrdiff_t n_rows = what == ACTIVATIONS ? 1 : p + problem->has_bias;
+    const ptrdiff_t n_sums = n_rows * n_filters;
     const ptrdiff_t n_fetched = next ? (problem->n_features + k - 1) / k : 0;
     memset(sums, 0, (size_t)(n_sums * LANES) * sizeof(REAL));
     for (ptrdiff_t i = 0; i < k;) {
@@ -126,13 +142,13 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
         for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
             if (n == 1)
                 NAME(tile)(1, 0, n_filters, what, group + lane, base + i, tap, p, weights,
-                           gate, sums + lane);
+                           bias, gate, sums + lane);
             else if (neighbours)
                 NAME(tile)(tile, 1, n_filters, what, group + lane, base + i, tap, p,
-                           weights, gate, sums + lane);
+                           weights, bias, gate, sums + lane);
             else
                 NAME(tile)(tile, 0, n_filters, what, group + lane, base + i, tap, p,
-                           weights, gate, sums + lane);
+                           weights, bias, gate, sums + lane);
         i += n;
     }
 }
@@ -142,7 +158,8 @@ INLINE TARGET void NAME(filters)(const mode what, const lanes_problem *problem,
                                  const REAL *group, const REAL *next,
                                  const REAL *weights, REAL *sums, REAL *out)
 {
-    const ptrdiff_t n_rows = what == ACTIVATIONS ? 1 : problem->patch_dim;
+    const ptrdiff_t n_weights = problem->patch_dim + problem->has_bias;
+    const ptrdiff_t n_rows = what == ACTIVATIONS ? 1 : n_weights;
     const VEC scale = OP(set1)((REAL)1 / (REAL)problem->n_patches);
     for (ptrdiff_t first = 0, n; first < problem->n_filters; first += n) {
         n = FILTERS_AT_A_TIME(problem->n_filters - first);
@@ -153,7 +170,7 @@ INLINE TARGET void NAME(filters)(const mode what, const lanes_problem *problem,
         else
             NAME(group)(TILE_1, 1, what, problem, group, next, weights, sums);
         next = NULL;
-        weights += n * problem->patch_dim;
+        weights += n * n_weights;
         for (ptrdiff_t r = 0; r < n; r++)
             for (ptrdiff_t t = 0; t < n_rows; t++, out += problem->n_groups * LANES)
                 for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
@@ -166,15 +183,16 @@ INLINE TARGET void NAME(run)(const mode what, const lanes_problem *problem,
                              const REAL *groups, const REAL *filters, REAL *scratch,
                              REAL *out)
 {
-    const ptrdiff_t p = problem->patch_dim, n_filters = problem->n_filters;
-    const ptrdiff_t step = problem->n_features * LANES;
-    REAL *sums = scratch, *weights = scratch + p * MAX_FILTERS * LANES;
+    const ptrdiff_t n_weights = problem->patch_dim + problem->has_bias;
+    const ptrdiff_t n_filters = problem->n_filters, step = problem->n_features * LANES;
+    REAL *sums = scratch, *weights = scratch + n_weights * MAX_FILTERS * LANES;
     if (what != MEAN_PATCHES)
         for (ptrdiff_t first = 0, n; first < n_filters; first += n) {
             n = FILTERS_AT_A_TIME(n_filters - first);
-            for (ptrdiff_t t = 0; t < p; t++)
+            for (ptrdiff_t t = 0; t < n_weights; t++)
                 for (ptrdiff_t r = 0; r < n; r++)
-                    weights[(first * p) + t * n + r] = filters[(first + r) * p + t];
+                    weights[first * n_weights + t * n + r] =
+                        filters[(first + r) * n_weights + t];
         }
     for (ptrdiff_t g = 0; g < problem->n_groups; g++, groups += step, out += LANES)
         NAME(filters)(what, problem, groups,

@@ -83,10 +83,14 @@ def check_samples(samples: FloatArray, layout: PatchLayout) -> None:
 
 
 def check_filters(filters: FloatArray, patch_dim: int) -> None:
-    """Raise ValueError unless these rows are filters for patches of that length."""
-    if filters.ndim != 2 or filters.shape[1] != patch_dim:
+    """Raise ValueError unless these rows are filters for patches of that length.
+
+    A row may have one entry more, its bias.
+    """
+    if filters.ndim != 2 or filters.shape[1] - patch_dim not in (0, 1):
         raise ValueError(
-            f"filters must have shape ({patch_dim}, n_filters), not {filters.shape[::-1]}."
+            f"filters must have shape ({patch_dim}, n_filters), or ({patch_dim + 1}, "
+            f"n_filters) with biases, not {filters.shape[::-1]}."
         )
 
 

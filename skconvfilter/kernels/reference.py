@@ -35,16 +35,20 @@ def active_mean_patches(
     filters: FloatArray,
     gate: FloatArray | None = None,
 ) -> FloatArray:
-    """Mean over the patches of the active ones, (n_filters, patch_dim, n_samples)."""
+    """Mean over the patches of the active ones, (n_filters, len(filters), n_samples)."""
     filters = _rows(filters, packed, layout)
     if gate is not None:
         gate_row = _rows(gate[:, np.newaxis], packed, layout)
+        if gate_row.shape[1] != filters.shape[1]:
+            raise ValueError("the gate must have a bias if and only if the filters do.")
+    patch_dim = layout.patch_dim
     A = np.empty((len(packed), *filters.shape), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
-        active = (filters @ patches > 0).astype(packed.dtype)
+        active = (_products(filters, patches) > 0).astype(packed.dtype)
         if gate is not None:
-            active *= gate_row @ patches > 0
-        np.matmul(active, patches.transpose(0, 2, 1), out=A[rows])
+            active *= _products(gate_row, patches) > 0
+        A[rows, :, :patch_dim] = np.matmul(active, patches.transpose(0, 2, 1))
+        A[rows, :, patch_dim:] = active.sum(axis=2, keepdims=True)
     A /= layout.n_patches
     return A.transpose(1, 2, 0)
 
@@ -56,7 +60,7 @@ def mean_activations(
     filters = _rows(filters, packed, layout)
     values = np.empty((len(packed), len(filters)), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
-        np.mean(np.maximum(filters @ patches, 0), axis=2, out=values[rows])
+        np.mean(np.maximum(_products(filters, patches), 0), axis=2, out=values[rows])
     return values.T
 
 
@@ -71,14 +75,14 @@ def mean_patches(packed: FloatArray, layout: PatchLayout) -> FloatArray:
 def preactivations(
     samples: FloatArray, layout: PatchLayout, filters: FloatArray
 ) -> FloatArray:
-    """Inner product of every patch with every filter.
+    """Inner product of every patch with every filter, plus its bias if it has one.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_features), float32 or float64
         Flat samples; each row must be contiguous.
     layout : PatchLayout
-    filters : ndarray of shape (patch_dim, n_filters)
+    filters : ndarray of shape (patch_dim, n_filters) or (patch_dim + 1, n_filters)
 
     Returns
     -------
@@ -88,7 +92,7 @@ def preactivations(
     shape = (len(samples), len(filters), layout.n_patches)
     products = np.empty(shape, dtype=samples.dtype)
     for rows, patches in _patch_chunks(samples, layout):
-        np.matmul(filters, patches, out=products[rows])
+        products[rows] = _products(filters, patches)
     return products
 
 
@@ -99,6 +103,15 @@ def patch_windows(samples: FloatArray, layout: PatchLayout) -> FloatArray:
     steps = (*layout.grid_strides, *layout.window_strides)
     strides = (samples.strides[0], *(samples.itemsize * step for step in steps))
     return as_strided(samples, shape, strides, writeable=False)
+
+
+def _products(filters: FloatArray, patches: FloatArray) -> FloatArray:
+    """Of rows of filters with patches (n_rows, patch_dim, n_patches), plus their biases."""
+    patch_dim = patches.shape[1]
+    products: FloatArray = filters[:, :patch_dim] @ patches
+    if filters.shape[1] > patch_dim:
+        products += filters[:, patch_dim:]
+    return products
 
 
 def _rows(filters: FloatArray, samples: FloatArray, layout: PatchLayout) -> FloatArray:
