@@ -136,20 +136,28 @@ cdef class Kernel:
     cdef _run(self, packed, layout, filters, kernel_number what, gate=None):
         groups, n = packed
         base, tap = layout.base, layout.tap
-        filters = _rows(filters, groups, tap)
+        filters = _rows(filters, groups, layout)
         if gate is not None:
-            gate = _rows(gate[:, np.newaxis], groups, tap)[0]
-            if len(gate) != filters.shape[1]:
-                raise ValueError("the gate must have a bias if and only if the filters do.")
+            gate = _rows(gate[:, np.newaxis], groups, layout)[0]
         if groups.dtype == np.float32:
-            return _run[float](&self._set.f32, what, groups, n, base, tap, filters, gate)
-        return _run[double](&self._set.f64, what, groups, n, base, tap, filters, gate)
+            out = _run[float](&self._set.f32, what, groups, n, base, tap, filters, gate)
+        else:
+            out = _run[double](&self._set.f64, what, groups, n, base, tap, filters, gate)
+        if layout.constant and what != MEAN_ACTIVATIONS:
+            out[:, -1] *= layout.constant
+        return out
 
 
-def _rows(filters, groups, tap):
-    """The filters as contiguous rows, in the dtype of the samples."""
+def _rows(filters, groups, layout):
+    """The filters as contiguous rows, in the dtype of the samples.
+
+    The weight of the constant becomes what it adds to every preactivation.
+    """
     rows = np.require(filters.T, groups.dtype, ["C", "ALIGNED"])
-    check_filters(rows, len(tap))
+    check_filters(rows, layout.patch_dim)
+    if layout.constant:
+        rows = rows.copy()
+        rows[:, -1] *= layout.constant
     return rows
 
 
@@ -189,6 +197,9 @@ cdef _run(
     problem.n_patches, problem.patch_dim = base.shape[0], tap.shape[0]
     problem.n_filters = filters.shape[0]
     problem.has_bias = filters.shape[1] - problem.patch_dim
+    _check_filters(
+        problem.has_bias in (0, 1) and (gate is None or gate.shape[0] == filters.shape[1])
+    )
     _check_groups(
         groups.shape[2] == n_lanes
         and (problem.n_groups - 1) * n_lanes < n_samples <= problem.n_groups * n_lanes
@@ -213,6 +224,11 @@ cdef _run(
         with nogil:
             kernel(&problem, &groups[0, 0, 0], &filters[0, 0], &scratch[0], &out[0, 0, 0])
     return result[:, :, :n_samples]
+
+
+cdef _check_filters(bint good):
+    if not good:
+        raise ValueError("the filters have another length than the patches.")
 
 
 cdef _check_groups(bint good):

@@ -55,8 +55,8 @@ class Kernel(Protocol):
 
         ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
         patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
-        Filters with a bias see a constant 1 behind every patch, so that the last row of A
-        holds the shares of active patches.
+        If patches have a constant entry, the last row of A is that constant times the shares
+        of active patches.
 
         Parameters
         ----------
@@ -64,16 +64,14 @@ class Kernel(Protocol):
             What :meth:`pack` returned.
         layout : PatchLayout
             Where the patches lie in a sample.
-        filters : ndarray of shape (patch_dim, n_filters) or (patch_dim + 1, n_filters)
-            The filters, as columns, the last entry of each its bias if there is one; cast
-            to the dtype of the samples.
-        gate : ndarray of shape (patch_dim,) or (patch_dim + 1,), default=None
-            Only patches that are active for this filter as well are counted. It has a bias
-            if the filters have.
+        filters : ndarray of shape (patch_dim, n_filters)
+            The filters, as columns; cast to the dtype of the samples.
+        gate : ndarray of shape (patch_dim,), default=None
+            Only patches that are active for this filter as well are counted.
 
         Returns
         -------
-        A : ndarray of shape (n_filters, len(filters), n_samples)
+        A : ndarray of shape (n_filters, patch_dim, n_samples)
         """
 
     def mean_activations(

@@ -24,12 +24,16 @@ class PatchLayout(NamedTuple):
         step between neighbours, in elements of the flat sample.
     window_shape, window_strides : tuple of int
         The same for the entries of one patch.
+    constant : float, default=0.0
+        Every patch has one more entry, the last, of this value: with it a filter has a
+        threshold. 0: there is none.
     """
 
     grid_shape: tuple[int, ...]
     grid_strides: tuple[int, ...]
     window_shape: tuple[int, ...]
     window_strides: tuple[int, ...]
+    constant: float = 0.0
 
     @property
     def n_patches(self) -> int:
@@ -38,7 +42,12 @@ class PatchLayout(NamedTuple):
 
     @property
     def patch_dim(self) -> int:
-        """Length of a patch, p in the formulas."""
+        """Length of a patch, p in the formulas; the constant is counted."""
+        return self.window_size + (self.constant != 0)
+
+    @property
+    def window_size(self) -> int:
+        """Number of entries of a patch that come from the sample."""
         return int(math.prod(self.window_shape))
 
     @property
@@ -48,7 +57,7 @@ class PatchLayout(NamedTuple):
 
     @property
     def tap(self) -> NDArray[np.intp]:
-        """Offset of each entry within its patch, shape (patch_dim,), read-only."""
+        """Offset of each entry within its patch, shape (window_size,), read-only."""
         return _offsets(self.window_shape, self.window_strides)
 
     @property
@@ -83,14 +92,10 @@ def check_samples(samples: FloatArray, layout: PatchLayout) -> None:
 
 
 def check_filters(filters: FloatArray, patch_dim: int) -> None:
-    """Raise ValueError unless these rows are filters for patches of that length.
-
-    A row may have one entry more, its bias.
-    """
-    if filters.ndim != 2 or filters.shape[1] - patch_dim not in (0, 1):
+    """Raise ValueError unless these rows are filters for patches of that length."""
+    if filters.ndim != 2 or filters.shape[1] != patch_dim:
         raise ValueError(
-            f"filters must have shape ({patch_dim}, n_filters), or ({patch_dim + 1}, "
-            f"n_filters) with biases, not {filters.shape[::-1]}."
+            f"filters must have shape ({patch_dim}, n_filters), not {filters.shape[::-1]}."
         )
 
 

@@ -35,20 +35,16 @@ def active_mean_patches(
     filters: FloatArray,
     gate: FloatArray | None = None,
 ) -> FloatArray:
-    """Mean over the patches of the active ones, (n_filters, len(filters), n_samples)."""
+    """Mean over the patches of the active ones, (n_filters, patch_dim, n_samples)."""
     filters = _rows(filters, packed, layout)
     if gate is not None:
         gate_row = _rows(gate[:, np.newaxis], packed, layout)
-        if gate_row.shape[1] != filters.shape[1]:
-            raise ValueError("the gate must have a bias if and only if the filters do.")
-    patch_dim = layout.patch_dim
     A = np.empty((len(packed), *filters.shape), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
-        active = (_products(filters, patches) > 0).astype(packed.dtype)
+        active = (filters @ patches > 0).astype(packed.dtype)
         if gate is not None:
-            active *= _products(gate_row, patches) > 0
-        A[rows, :, :patch_dim] = np.matmul(active, patches.transpose(0, 2, 1))
-        A[rows, :, patch_dim:] = active.sum(axis=2, keepdims=True)
+            active *= gate_row @ patches > 0
+        np.matmul(active, patches.transpose(0, 2, 1), out=A[rows])
     A /= layout.n_patches
     return A.transpose(1, 2, 0)
 
@@ -60,7 +56,7 @@ def mean_activations(
     filters = _rows(filters, packed, layout)
     values = np.empty((len(packed), len(filters)), dtype=packed.dtype)
     for rows, patches in _patch_chunks(packed, layout):
-        np.mean(np.maximum(_products(filters, patches), 0), axis=2, out=values[rows])
+        np.mean(np.maximum(filters @ patches, 0), axis=2, out=values[rows])
     return values.T
 
 
@@ -69,20 +65,34 @@ def mean_patches(packed: FloatArray, layout: PatchLayout) -> FloatArray:
     n_grid = len(layout.grid_shape)
     windows = patch_windows(packed, layout)
     means = windows.mean(axis=tuple(range(1, 1 + n_grid)))
-    return means.reshape(len(packed), layout.patch_dim).T
+    means = means.reshape(len(packed), layout.window_size)
+    if layout.constant:
+        constants = np.full((len(packed), 1), layout.constant, packed.dtype)
+        means = np.hstack([means, constants])
+    return means.T
+
+
+def patches(samples: FloatArray, layout: PatchLayout) -> FloatArray:
+    """The patches (n_samples, n_patches, patch_dim), a view where that is possible."""
+    windows = patch_windows(samples, layout)
+    flat = windows.reshape(len(samples), layout.n_patches, layout.window_size)
+    if not layout.constant:
+        return flat
+    constants = np.full((*flat.shape[:2], 1), layout.constant, samples.dtype)
+    return np.concatenate([flat, constants], axis=2)
 
 
 def preactivations(
     samples: FloatArray, layout: PatchLayout, filters: FloatArray
 ) -> FloatArray:
-    """Inner product of every patch with every filter, plus its bias if it has one.
+    """Inner product of every patch with every filter.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, n_features), float32 or float64
         Flat samples; each row must be contiguous.
     layout : PatchLayout
-    filters : ndarray of shape (patch_dim, n_filters) or (patch_dim + 1, n_filters)
+    filters : ndarray of shape (patch_dim, n_filters)
 
     Returns
     -------
@@ -92,7 +102,7 @@ def preactivations(
     shape = (len(samples), len(filters), layout.n_patches)
     products = np.empty(shape, dtype=samples.dtype)
     for rows, patches in _patch_chunks(samples, layout):
-        products[rows] = _products(filters, patches)
+        np.matmul(filters, patches, out=products[rows])
     return products
 
 
@@ -103,15 +113,6 @@ def patch_windows(samples: FloatArray, layout: PatchLayout) -> FloatArray:
     steps = (*layout.grid_strides, *layout.window_strides)
     strides = (samples.strides[0], *(samples.itemsize * step for step in steps))
     return as_strided(samples, shape, strides, writeable=False)
-
-
-def _products(filters: FloatArray, patches: FloatArray) -> FloatArray:
-    """Of rows of filters with patches (n_rows, patch_dim, n_patches), plus their biases."""
-    patch_dim = patches.shape[1]
-    products: FloatArray = filters[:, :patch_dim] @ patches
-    if filters.shape[1] > patch_dim:
-        products += filters[:, patch_dim:]
-    return products
 
 
 def _rows(filters: FloatArray, samples: FloatArray, layout: PatchLayout) -> FloatArray:
@@ -130,12 +131,11 @@ def _patch_chunks(
     grid_last = (0, *range(1 + n_grid, 1 + n_grid + n_window), *range(1, 1 + n_grid))
     windows = patch_windows(samples, layout).transpose(grid_last)
     n_rows = max(1, _CHUNK_ELEMENTS // (layout.patch_dim * layout.n_patches))
-    buffer = np.empty((min(n_rows, len(samples)), *windows.shape[1:]), samples.dtype)
+    shape = (min(n_rows, len(samples)), layout.patch_dim, layout.n_patches)
+    # The constant stays from chunk to chunk.
+    buffer = np.full(shape, layout.constant, samples.dtype)
     for start in range(0, len(samples), n_rows):
         chunk = windows[start : start + n_rows]
-        patches = buffer[: len(chunk)]
-        np.copyto(patches, chunk)
-        yield (
-            slice(start, start + len(chunk)),
-            patches.reshape(len(chunk), layout.patch_dim, layout.n_patches),
-        )
+        entries = buffer[: len(chunk), : layout.window_size]
+        np.copyto(entries.reshape(chunk.shape), chunk)
+        yield slice(start, start + len(chunk)), buffer[: len(chunk)]
