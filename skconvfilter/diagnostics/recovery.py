@@ -19,7 +19,7 @@ from skconvfilter.diagnostics.filters import (
     one_filter,
 )
 from skconvfilter.kernels.layout import FloatArray
-from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.kernels.reference import append_constant, patch_windows
 from skconvfilter.model.activations import Activation
 from skconvfilter.model.angles import angles_to
 from skconvfilter.model.bank import bank_values, check_activation, pooling_scale
@@ -656,7 +656,8 @@ def _patch_chunks(samples: FloatArray, geometry: PatchGeometry) -> Iterator[Floa
         windows = patch_windows(block, layout)
         for step in range(0, layout.grid_shape[0], n_steps):
             chunk = windows[:, step : step + n_steps]
-            yield np.ascontiguousarray(chunk).reshape(-1, layout.patch_dim)
+            flat = np.ascontiguousarray(chunk).reshape(-1, layout.window_size)
+            yield append_constant(flat, layout)
 
 
 def _norms_and_angles(U: FloatArray) -> tuple[FloatArray, FloatArray]:

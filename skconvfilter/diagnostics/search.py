@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.kernels.reference import append_constant
 from skconvfilter.model.events import BOTH, FILTER, TEACHER, TeacherEvents
 from skconvfilter.model.geometry import PatchGeometry
 
@@ -227,7 +228,7 @@ class PatchSample:
         base = layout.base[rng.integers(layout.n_patches, size=n_patches)]
         padded = geometry.pad(samples)
         patches = padded[sample[:, np.newaxis], base[:, np.newaxis] + layout.tap]
-        return cls(patches, sample, teacher)
+        return cls(append_constant(patches, layout), sample, teacher)
 
     def principal_axes(self, unit: FloatArray) -> FloatArray:
         """Unit vectors orthogonal to one: along which patches vary much, or little.

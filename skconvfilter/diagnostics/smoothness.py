@@ -24,7 +24,7 @@ from skconvfilter.diagnostics.search import (
     contributions,
 )
 from skconvfilter.kernels.layout import FloatArray
-from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.kernels.reference import all_patches
 from skconvfilter.model.events import TeacherEvents
 from skconvfilter.model.forward import row_blocks
 from skconvfilter.model.geometry import HasConvolution, PatchGeometry
@@ -354,8 +354,7 @@ def bounds(
     unit = teacher / np.linalg.norm(teacher)
     total = _RegionSums.zeros(len(angles), layout.patch_dim)
     for rows in row_blocks(len(samples), layout.n_patches * layout.patch_dim):
-        windows = patch_windows(geometry.pad(samples[rows]), layout)
-        patches = windows.reshape(len(windows), layout.n_patches, layout.patch_dim)
+        patches = all_patches(geometry.pad(samples[rows]), layout)
         block = _RegionSums.of(patches, unit, angles)
         total = _RegionSums(*(a + b for a, b in zip(total, block, strict=True)))
     n_patches = len(samples) * layout.n_patches

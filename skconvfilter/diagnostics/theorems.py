@@ -15,7 +15,7 @@ from skconvfilter.diagnostics.initialization import (
 from skconvfilter.diagnostics.sampling import Subsample
 from skconvfilter.diagnostics.smoothness import Smoothness
 from skconvfilter.kernels.layout import FloatArray
-from skconvfilter.kernels.reference import patch_windows
+from skconvfilter.kernels.reference import all_patches
 from skconvfilter.model.forward import model_values, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 
@@ -299,8 +299,7 @@ def _closeness(
     shortest, longest, beyond, spread = np.inf, 0.0, [], 0.0
     layout = geometry.layout
     for rows in row_blocks(len(samples), layout.n_patches * layout.patch_dim):
-        windows = patch_windows(geometry.pad(samples[rows]), layout)
-        patches = windows.reshape(len(windows), -1, len(teacher))
+        patches = all_patches(geometry.pad(samples[rows]), layout)
         norms = np.linalg.norm(patches, axis=2)
         shown = norms > 0
         shortest = min(shortest, norms[shown].min(initial=np.inf))

@@ -66,20 +66,24 @@ def mean_patches(packed: FloatArray, layout: PatchLayout) -> FloatArray:
     windows = patch_windows(packed, layout)
     means = windows.mean(axis=tuple(range(1, 1 + n_grid)))
     means = means.reshape(len(packed), layout.window_size)
-    if layout.constant:
-        constants = np.full((len(packed), 1), layout.constant, packed.dtype)
-        means = np.hstack([means, constants])
-    return means.T
+    return append_constant(means, layout).T
 
 
-def patches(samples: FloatArray, layout: PatchLayout) -> FloatArray:
+def all_patches(samples: FloatArray, layout: PatchLayout) -> FloatArray:
     """The patches (n_samples, n_patches, patch_dim), a view where that is possible."""
     windows = patch_windows(samples, layout)
     flat = windows.reshape(len(samples), layout.n_patches, layout.window_size)
+    return append_constant(flat, layout)
+
+
+def append_constant(windows: FloatArray, layout: PatchLayout) -> FloatArray:
+    """Patches (..., patch_dim) from their entries (..., window_size)."""
     if not layout.constant:
-        return flat
-    constants = np.full((*flat.shape[:2], 1), layout.constant, samples.dtype)
-    return np.concatenate([flat, constants], axis=2)
+        return windows
+    shape = (*windows.shape[:-1], 1)
+    return np.concatenate(
+        [windows, np.full(shape, layout.constant, windows.dtype)], axis=-1
+    )
 
 
 def preactivations(

@@ -134,17 +134,20 @@ def bank_blocks(n_samples: int, layout: PatchLayout, n_filters: int) -> list[sli
 def block_patches(samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
     """The patches of one block, shape (n_samples, n_patches, patch_dim).
 
-    A view where the patches of a sample lie one behind the other; else a copy in which the
-    patches are innermost, so that its runs in memory are long.
+    A view where the patches of a sample lie one behind the other and have no constant; else
+    a copy in which the patches are innermost, so that its runs in memory are long.
     """
     layout = geometry.layout
     windows = patch_windows(geometry.pad(samples), layout)
-    if windows.flags.c_contiguous:
+    if windows.flags.c_contiguous and not layout.constant:
         return windows.reshape(len(samples), layout.n_patches, layout.patch_dim)
     n_grid = len(layout.grid_shape)
     grid_last = (0, *range(1 + n_grid, windows.ndim), *range(1, 1 + n_grid))
-    columns = np.ascontiguousarray(windows.transpose(grid_last))
-    columns = columns.reshape(len(samples), layout.patch_dim, layout.n_patches)
+    windows = windows.transpose(grid_last)
+    shape = (len(samples), layout.patch_dim, layout.n_patches)
+    columns = np.empty(shape, samples.dtype)
+    columns[:, : layout.window_size].reshape(windows.shape)[...] = windows
+    columns[:, layout.window_size :] = layout.constant
     return columns.transpose(0, 2, 1)
 
 
