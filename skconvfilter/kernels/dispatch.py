@@ -55,8 +55,8 @@ class Kernel(Protocol):
 
         ``A[r, :, s] = (1/k) sum_i 1{filters[:, r] . Z_i > 0} Z_i`` with ``Z_1 .. Z_k`` the
         patches of sample ``s``. The model's value is ``A[r, :, s] . filters[:, r]``.
-        If patches have a constant entry, the last row of A is that constant times the shares
-        of active patches.
+        If patches have a constant entry, the last row of A is that constant times the
+        shares of active patches.
 
         Parameters
         ----------

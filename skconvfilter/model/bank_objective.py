@@ -1,4 +1,4 @@
-"""The objective of a bank of filters, on matrix products."""
+"""The objective of a bank of filters: on matrix products, and on the kernels."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
 from skconvfilter.model.bank import (
@@ -16,6 +17,7 @@ from skconvfilter.model.bank import (
     preactivations,
 )
 from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.forward import PackedBlocks, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
 
@@ -69,8 +71,8 @@ class BankObjective(SquaredError):
 
     def patch_blocks(self) -> Iterator[FloatArray]:
         """Yield the patches of consecutive samples, (n_block, n_patches, patch_dim)."""
-        for rows in self._blocks:
-            yield self._block(rows)
+        for rows in bank_blocks(self.n_samples, self.geometry.layout, self.n_filters):
+            yield block_patches(np.asarray(self.samples[rows]), self.geometry)
 
     def rounding(self, homogeneity: float) -> float:
         """By how much rounding changes the values of filters of length 1."""
@@ -102,7 +104,7 @@ class BankObjective(SquaredError):
             fit_intercept=self.fit_intercept,
         )
 
-    def _block(self, rows: Rows) -> FloatArray:
+    def _block(self, rows: Rows) -> Any:
         return block_patches(np.asarray(self.samples[rows]), self.geometry)
 
     def _values(self, patches: FloatArray, W: FloatArray, signs: Array) -> Array:
@@ -132,3 +134,58 @@ class BankObjective(SquaredError):
         """All filters of all banks as columns (patch_dim, R * n_filters)."""
         n_banks = W.shape[1]
         return W.T.reshape(n_banks * self.n_filters, self.patch_dim).T
+
+
+class RectifierBankObjective(BankObjective):
+    r"""The same for the ReLU and the leaky ReLU, on the kernels.
+
+    A leaky ReLU of slope a is :math:`a x + (1 - a) \mathrm{relu}(x)`. So the derivatives of
+    a bank are the active mean patches of its filters and, for a > 0, the mean patches.
+
+    Parameters
+    ----------
+    samples, geometry, targets, **options
+        As of :class:`BankObjective`.
+    """
+
+    def __init__(
+        self,
+        samples: FloatArray | SampleBlocks,
+        geometry: PatchGeometry,
+        targets: Array,
+        **options: Any,
+    ) -> None:
+        super().__init__(samples, geometry, targets, **options)
+        self._blocks = row_blocks(len(samples), self.n_parameters)
+        self._packed = PackedBlocks(samples, geometry, kernel)
+        # The kernels take means over the patches.
+        self._scale_of_mean = self._scale * geometry.layout.n_patches
+        self._slope = -float(self.activation.value(np.array(-1.0)))
+
+    def _block(self, rows: Rows) -> Any:
+        return self._packed(rows)
+
+    def _values(self, packed: Any, W: FloatArray, signs: Array) -> Array:
+        layout, filters = self.geometry.layout, self._side_by_side(W)
+        values = kernel.mean_activations(packed, layout, filters).astype(np.float64)
+        if self._slope > 0:
+            means = filters.T @ kernel.mean_patches(packed, layout)
+            values = self._slope * means + (1 - self._slope) * values
+        by_bank = values.reshape(*signs.shape, -1)
+        return self._scale_of_mean * np.einsum("rtn,rt->rn", by_bank, signs)
+
+    def _columns(
+        self, packed: Any, targets: Array, W: FloatArray, signs: Array
+    ) -> tuple[Array, Array]:
+        layout = self.geometry.layout
+        A = kernel.active_mean_patches(packed, layout, self._side_by_side(W))
+        if self._slope > 0:
+            A *= 1 - self._slope
+            A += self._slope * kernel.mean_patches(packed, layout)
+        columns = np.empty((len(signs), self.n_parameters + 1, len(targets)))
+        jacobian = columns[:, :-1].reshape(*signs.shape, self.patch_dim, len(targets))
+        weights = self._scale_of_mean * signs[:, :, np.newaxis, np.newaxis]
+        np.multiply(A.reshape(jacobian.shape), weights, out=jacobian)
+        values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
+        np.subtract(values, targets, out=columns[:, -1])
+        return columns, np.abs(values).max(axis=1)

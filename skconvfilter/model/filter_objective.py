@@ -9,7 +9,7 @@ import numpy as np
 from skconvfilter.kernels.dispatch import Kernel, kernel
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.blocks import SampleBlocks
-from skconvfilter.model.forward import pack, row_blocks
+from skconvfilter.model.forward import PackedBlocks, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.squared_error import Array, Moments, Rows, SquaredError
 
@@ -32,10 +32,8 @@ class FilterObjective(SquaredError):
 
     Notes
     -----
-    Samples are packed for the kernel, block by block when they are first used, and stay
-    packed, which takes as much memory as they do. Samples that overlap in memory, as the
-    windows of a long series do, could take far more and are packed at every use. So are
-    :class:`~skconvfilter.model.blocks.SampleBlocks`, which are not in memory.
+    Samples in memory are packed for the kernel, block by block when they are first used,
+    see :class:`~skconvfilter.model.forward.PackedBlocks`.
     """
 
     def __init__(
@@ -50,11 +48,7 @@ class FilterObjective(SquaredError):
         blocks = row_blocks(len(samples), geometry.layout.patch_dim)
         super().__init__(samples, geometry, targets, blocks, **options)
         self._kernel = kernel
-        self._keeps_packed = False
-        if isinstance(samples, np.ndarray):
-            row_bytes = samples.shape[1] * samples.itemsize
-            self._keeps_packed = abs(samples.strides[0]) >= row_bytes
-        self._packed: dict[int, Any] = {}
+        self._packed = PackedBlocks(samples, geometry, kernel)
 
     @property
     def n_parameters(self) -> int:
@@ -77,6 +71,7 @@ class FilterObjective(SquaredError):
         """The objective on some of the rows, in increasing order; it has them in memory."""
         part = super().subset(rows)
         part._kernel = self._kernel
+        part._packed = PackedBlocks(part.samples, part.geometry, self._kernel)
         return part
 
     @property
@@ -89,16 +84,8 @@ class FilterObjective(SquaredError):
         )
 
     def _block(self, rows: Rows) -> Any:
-        """Samples packed for the kernel: those of a slice are kept."""
-        if not (self._keeps_packed and isinstance(rows, slice)):
-            return self._pack(rows)
-        packed = self._packed.get(rows.start)
-        if packed is None:
-            packed = self._packed[rows.start] = self._pack(rows)
-        return packed
-
-    def _pack(self, rows: Rows) -> Any:
-        return pack(np.asarray(self.samples[rows]), self.geometry, self._kernel)
+        """Samples packed for the kernel."""
+        return self._packed(rows)
 
     def _values(self, packed: Any, W: FloatArray, signs: Array) -> Array:
         values = self._kernel.mean_activations(packed, self.geometry.layout, W)

@@ -32,6 +32,35 @@ def pack(samples: FloatArray, geometry: PatchGeometry, kernel: Kernel = kernel) 
     return kernel.pack(geometry.pad(samples), geometry.layout)
 
 
+class PackedBlocks:
+    """Blocks of samples packed for a kernel; those of a slice are kept.
+
+    Packed samples take as much memory as they do. Samples that overlap in memory, as the
+    windows of a long series do, could take far more and are packed at every use.
+    """
+
+    def __init__(self, samples: Any, geometry: PatchGeometry, kernel: Kernel) -> None:
+        self._samples = samples
+        self._geometry = geometry
+        self._kernel = kernel
+        self._kept: dict[int, Any] = {}
+        self._keeps = isinstance(samples, np.ndarray) and (
+            abs(samples.strides[0]) >= samples.shape[1] * samples.itemsize
+        )
+
+    def __call__(self, rows: slice | NDArray[np.integer[Any]]) -> Any:
+        """The samples of some rows, packed."""
+        if not (self._keeps and isinstance(rows, slice)):
+            return self._pack(rows)
+        packed = self._kept.get(rows.start)
+        if packed is None:
+            packed = self._kept[rows.start] = self._pack(rows)
+        return packed
+
+    def _pack(self, rows: slice | NDArray[np.integer[Any]]) -> Any:
+        return pack(np.asarray(self._samples[rows]), self._geometry, self._kernel)
+
+
 def model_values(
     samples: FloatArray,
     geometry: PatchGeometry,

@@ -245,7 +245,7 @@ def test_corrupted_packed_samples_are_refused(kernel, dtype, change):
 
 def offsets(base, tap):
     """What a layout is to the kernels."""
-    return SimpleNamespace(base=base, tap=tap, patch_dim=6)
+    return SimpleNamespace(base=base, tap=tap, patch_dim=6, constant=0.0)
 
 
 INDICES = np.arange(6)
