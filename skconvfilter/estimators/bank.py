@@ -16,7 +16,7 @@ from skconvfilter.estimators.settings import BankSettings, check_bank_settings
 from skconvfilter.estimators.starts import bank_redraw, bank_starts
 from skconvfilter.estimators.theory import bank_theory
 from skconvfilter.model.bank import activation_maps, bank_values, check_activation
-from skconvfilter.model.bank_objective import BankObjective, RectifierBankObjective
+from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
@@ -358,9 +358,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
     def make_objective(
         self, dataset: Dataset, scaling: Scaling, map_blocks: Callable[..., Any] = map
     ) -> BankObjective:
-        on_kernels = self.settings.activation.name in ("relu", "leaky_relu")
-        make = RectifierBankObjective if on_kernels else BankObjective
-        return make(
+        return make_bank_objective(
             dataset.samples,
             dataset.geometry,
             scaling.targets(dataset.targets),

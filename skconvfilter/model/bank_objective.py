@@ -189,3 +189,19 @@ class RectifierBankObjective(BankObjective):
         values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
         np.subtract(values, targets, out=columns[:, -1])
         return columns, np.abs(values).max(axis=1)
+
+
+def make_bank_objective(
+    samples: FloatArray | SampleBlocks,
+    geometry: PatchGeometry,
+    targets: Array,
+    **options: Any,
+) -> BankObjective:
+    """The objective of a bank in the form that is fastest for its activation.
+
+    On the kernels a rectifier is as fast as matrix products for long patches that do not
+    overlap, and up to seventeen times as fast elsewhere: see benchmarks/README.md.
+    """
+    rectifies = options["activation"].name in ("relu", "leaky_relu")
+    objective = RectifierBankObjective if rectifies else BankObjective
+    return objective(samples, geometry, targets, **options)

@@ -13,6 +13,11 @@ DTYPES = [np.float32, np.float64]
 KERNELS = {name: choose_kernel(name) for name in available_kernels()}
 
 
+# Values of the constant entry of every patch, 0 for none; powers of two, so that sums of
+# integers stay exact.
+CONSTANTS = st.sampled_from([0.0, 0.0, 0.5, 4.0])
+
+
 class Case(NamedTuple):
     layout: PatchLayout
     samples: np.ndarray
@@ -28,12 +33,20 @@ def integer_cases(draw):
     n_samples, n_filters = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     shape = (n_samples, convolution.n_features)
     values = rng.integers(-3, 4, size=shape).astype(draw(st.sampled_from(DTYPES)))
+    layout = window_layout(convolution)._replace(constant=draw(CONSTANTS))
     return Case(
-        window_layout(convolution),
+        layout,
         in_larger_array(values, draw(st.sampled_from([-2, -1, 1, 2]))),
-        naive_patches(values, convolution),
-        rng.integers(-3, 4, size=(convolution.patch_dim, n_filters)).astype(float),
+        with_constant(naive_patches(values, convolution), layout),
+        rng.integers(-3, 4, size=(layout.patch_dim, n_filters)).astype(float),
     )
+
+
+def with_constant(windows, layout):
+    """Patches from their entries: a layout may add one."""
+    n_more = layout.patch_dim - windows.shape[2]
+    widths = [(0, 0), (0, 0), (0, n_more)]
+    return np.pad(windows, widths, constant_values=layout.constant)
 
 
 def in_larger_array(values, row_step):
@@ -60,7 +73,7 @@ def layouts(draw):
 def normal_cases(draw):
     """Normal numbers, for any remainder of samples and of filters."""
     return make_normal_case(
-        draw(layouts()),
+        draw(layouts())._replace(constant=draw(CONSTANTS)),
         n_samples=draw(st.integers(1, 70)),
         n_filters=draw(st.integers(1, 10)),
         dtype=draw(st.sampled_from(DTYPES)),
@@ -73,8 +86,8 @@ def make_normal_case(layout, *, n_samples, n_filters, dtype, seed=0, n_unused=0)
     rng = np.random.default_rng(seed)
     samples = rng.standard_normal((n_samples, layout.span + n_unused)).astype(dtype)
     filters = rng.standard_normal((layout.patch_dim, n_filters))
-    patches = samples[:, layout.base[:, np.newaxis] + layout.tap]
-    return Case(layout, samples, patches, filters)
+    windows = samples[:, layout.base[:, np.newaxis] + layout.tap]
+    return Case(layout, samples, with_constant(windows, layout), filters)
 
 
 class Bounds(NamedTuple):

@@ -4,7 +4,7 @@ from hypothesis import given
 
 from skconvfilter.kernels import reference
 from skconvfilter.kernels.layout import PatchLayout
-from skconvfilter.kernels.reference import patch_windows, preactivations
+from skconvfilter.kernels.reference import all_patches, patch_windows, preactivations
 from tests.kernels.cases import integer_cases
 
 FILTERS = np.random.default_rng(0).integers(-3, 4, size=(6, 3))
@@ -30,7 +30,10 @@ def test_preactivations_are_inner_products(case):
 def test_patch_windows_are_a_read_only_view(case):
     windows = patch_windows(case.samples, case.layout)
     assert windows.shape[1:] == (*case.layout.grid_shape, *case.layout.window_shape)
-    np.testing.assert_array_equal(windows.reshape(case.patches.shape), case.patches)
+    n_entries = case.layout.window_size
+    flat = windows.reshape(*case.patches.shape[:2], n_entries)
+    np.testing.assert_array_equal(flat, case.patches[:, :, :n_entries])
+    np.testing.assert_array_equal(all_patches(case.samples, case.layout), case.patches)
     assert np.shares_memory(windows, case.samples)
     assert not patch_windows(case.samples.copy(), case.layout).flags.writeable
 

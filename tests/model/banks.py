@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.bank_objective import make_bank_objective
 from tests.model.problems import Problem, make_problem, problems
 
 # Values and derivatives, written out.
@@ -47,7 +47,7 @@ class Banks(NamedTuple):
         return self.objective_on(self.data.samples)
 
     def objective_on(self, samples, **options):
-        return BankObjective(
+        return make_bank_objective(
             samples,
             self.data.geometry,
             self.data.targets,
