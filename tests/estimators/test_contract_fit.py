@@ -273,16 +273,20 @@ def test_history_describes_every_restart(recipe):
     relative = 2 * history["loss"] / data.y.mean() ** 2
     np.testing.assert_allclose(history["relative_loss"], relative)
 
-    began = ran.any(axis=0)
-    for column in history["stage"][:, began].T:
+
+def test_history_names_the_stages(recipe):
+    model = recipe.fit(recipe.data(), n_init=5)
+    stage = model.history_["stage"]
+    ran = stage != ""
+    for column in stage[:, ran.any(axis=0)].T:
         assert column[column != ""][0] == "start"
     stages = {"stage 1", "stage 2"} if recipe.descends else set()
     if model.solver == "levenberg-marquardt" or getattr(model, "polish", False):
         stages |= {"polish"}
-    assert set(history["stage"][history["stage"] != ""]) <= stages | {"start"}
+    assert set(stage[ran]) <= stages | {"start"}
     # Gradient descent has a learning rate, and nothing else has.
-    has_rate = np.isin(history["stage"], ["stage 1", "stage 2"])
-    np.testing.assert_array_equal(np.isfinite(history["learning_rate"]), has_rate)
+    has_rate = np.isin(stage, ["stage 1", "stage 2"])
+    np.testing.assert_array_equal(np.isfinite(model.history_["learning_rate"]), has_rate)
 
 
 def test_history_and_curves_agree(recipe):

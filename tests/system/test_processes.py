@@ -1,0 +1,165 @@
+"""Faults from outside: dead workers, forks, no home folder, broken installations."""
+
+import importlib.machinery
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skconvfilter
+
+PACKAGE = Path(skconvfilter.__file__).parent
+
+WORKER_DIES = """
+import os, signal
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+
+parent = os.getpid()
+
+
+def die(n_init, patch_dim, random_state):
+    assert os.getpid() != parent
+    os.kill(os.getpid(), signal.SIGKILL)
+
+X = np.random.default_rng(0).standard_normal((40, 6))
+model = ConvReLUFilterRegressor(3, init=die)
+search = GridSearchCV(model, {"alpha": [0.0, 1.0]}, cv=2, n_jobs=2)
+for run in (
+    lambda: search.fit(X, X[:, 0]),
+    lambda: cross_val_score(model, X, X[:, 0], cv=2, n_jobs=2),
+):
+    try:
+        run()
+    except TerminatedWorkerError:
+        print("told")
+assert not hasattr(search, "best_estimator_") and not hasattr(model, "coef_")
+"""
+
+FORK = """
+import os, sys
+import numpy as np
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((3000, 12))
+y = np.maximum(X[:, :3].sum(axis=1), 0)
+for make in (
+    lambda: ConvReLUFilterRegressor(3, n_init=2, n_jobs=2, random_state=0),
+    lambda: ConvFilterBankRegressor(
+        1, kernel_size=3, stride=3, n_init=1, n_jobs=2, random_state=0
+    ),
+):
+    model = make().fit(X, y)
+    expected = model.predict(X)
+    child = os.fork()
+    if child == 0:
+        same = np.array_equal(model.predict(X), expected)
+        same &= np.array_equal(make().fit(X, y).predict(X), expected)
+        os._exit(0 if same else 3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(make().fit(X, y).predict(X), expected)
+print("told")
+"""
+
+FIT = """
+import numpy as np
+import skconvfilter
+X = np.random.default_rng(0).standard_normal((60, 5))
+y = np.maximum(X[:, 1:4].sum(axis=1), 0)
+model = skconvfilter.ConvReLUFilterRegressor(3, random_state=0).fit(X, y)
+assert np.abs(model.predict(X) - model.predict(X[::-1])[::-1]).max() < 1e-12
+assert model.partial_fit(X, y).score(X, y) <= 1
+skconvfilter.ConvFilterBankRegressor(1, init="random", random_state=0).fit(X, y)
+skconvfilter.show_versions()
+"""
+
+
+def run(code, *, folder=None, **environment):
+    """What a script prints that must end, well, within a minute."""
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "SKCONVFILTER_KERNEL": "", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
+def test_a_worker_that_is_killed_ends_a_search_with_an_error():
+    assert run(WORKER_DIES).split() == ["told", "told"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_fits_in_a_forked_child_are_those_of_the_parent():
+    assert run(FORK).split() == ["told"]
+
+
+# Installations ----------------------------------------------------------------------------
+
+
+def test_nothing_is_written_and_no_home_is_needed(tmp_path):
+    nowhere = os.path.join(os.devnull, "home")
+    folders = dict.fromkeys(["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"], nowhere)
+    run(FIT, folder=tmp_path, **folders, PYTHONPATH=str(PACKAGE.parent))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A copy of the package whose compiled module is as a test makes it."""
+    sources = shutil.ignore_patterns("compiled*", "__pycache__")
+    return Path(shutil.copytree(PACKAGE, tmp_path / "skconvfilter", ignore=sources))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("compiled" + importlib.machinery.EXTENSION_SUFFIXES[0], "no library", ""),
+        # What Cython says to a NumPy of another ABI.
+        ("compiled.py", "raise ValueError('dtype size changed')", "dtype size changed"),
+        ("compiled.py", "INTERFACE = -1", "install the package anew"),
+    ],
+)
+def test_numpy_takes_over_from_a_broken_extension(name, content, why, broken):
+    (broken / "kernels" / name).write_text(content)
+    shown = run(FIT, folder=broken.parent, PYTHONPATH=str(broken.parent))
+    lines = dict(line.split(": ", 1) for line in shown.splitlines())
+    assert lines["kernel"] == lines["available kernels"] == "numpy"
+    assert why in lines["no compiled kernels"]
+
+
+def test_an_installation_without_a_compiler_has_numpy(tmp_path):
+    # What a build in an environment of its own, as pip makes it, would bring along.
+    pytest.importorskip("Cython", minversion="3.1", reason="Cython is not installed")
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools is too old")
+    root = PACKAGE.parent
+    if not (root / "setup.py").exists():
+        pytest.skip("the package is installed without its sources")
+    sources = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    shutil.copytree(PACKAGE, tmp_path / "skconvfilter", ignore=sources)
+    for file in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / file, tmp_path)
+
+    def build(**environment):
+        return subprocess.run(
+            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+            env={**os.environ, "CC": "/bin/false", **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+        ).returncode
+
+    assert build(SKCONVFILTER_REQUIRE_EXT="1") != 0
+    assert build(SKCONVFILTER_REQUIRE_EXT="0") == 0
+    shown = run(FIT, folder=tmp_path, PYTHONPATH=str(tmp_path))
+    assert "\nkernel: numpy\n" in shown
