@@ -133,8 +133,11 @@ def test_an_estimator_without_a_certificate_is_restored():
 def test_skops_trusts_random_states(random_state):
     model = copy.deepcopy(fitted("regressor")).set_params(random_state=random_state)
     restored = through_skops(model.set_params(init=np.ones((2, 4))))
-    expected = output(model, "fit")
-    np.testing.assert_array_equal(output(restored, "fit"), expected)
+    refitted = output(restored, "fit")
+    if random_state is None:
+        assert np.isfinite(refitted).all()
+    else:
+        np.testing.assert_array_equal(refitted, output(model, "fit"))
 
 
 @pytest.mark.parametrize("name", USES)
