@@ -7,18 +7,25 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from skconvfilter.kernels.dispatch import available_kernels, kernel
 
-PACKAGES = ["skconvfilter", "numpy", "scipy", "scikit-learn", "torch"]
+try:
+    import torch
+except ImportError:  # only those that compare with it need it
+    torch = None
+
+PACKAGES = ["skconvfilter", "numpy", "scipy", "scikit-learn"]
+if torch is not None:
+    PACKAGES.append("torch")
 
 
 def hold_to_one_thread():
     """Keep NumPy's BLAS and PyTorch to the thread that calls them."""
     threadpool_limits(1)
-    torch.set_num_threads(1)
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 def print_environment():

@@ -1,12 +1,15 @@
 """A bank of filters: its parts, its values and their derivatives, block by block."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.activations import ACTIVATIONS, Activation
-from skconvfilter.model.forward import MapBlocks, row_blocks
+from skconvfilter.model.forward import MapBlocks, pack, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.validation import real_array
 
@@ -65,8 +68,19 @@ def bank_values(
     .. [1] K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
        Networks with Multiple Kernels", 2017.
     """
-    scale = pooling_scale(pooling, geometry.layout.n_patches)
+    layout = geometry.layout
+    scale = pooling_scale(pooling, layout.n_patches)
     v = np.ones(W.shape[1]) if output_weights is None else output_weights
+    slope = slope_below_zero(activation)
+    if slope is not None:
+
+        def rectified_values(rows: slice) -> NDArray[np.float64]:
+            packed = pack(samples[rows], geometry)
+            return v @ mean_rectified(packed, layout, W, slope)
+
+        blocks = row_blocks(len(samples), layout.patch_dim)
+        values = np.concatenate(list(map_blocks(rectified_values, blocks)))
+        return scale * layout.n_patches * values
 
     def block_values(rows: slice) -> FloatArray:
         patches = block_patches(samples[rows], geometry)
@@ -118,6 +132,27 @@ def bank_jacobian(
     slopes = activation.derivative(preactivations)
     slopes *= weights
     return np.matmul(slopes.transpose(0, 2, 1), patches)
+
+
+def slope_below_zero(activation: Activation) -> float | None:
+    """Of a ReLU or a leaky ReLU, which the kernels compute; None of other activations."""
+    if activation.name not in ("relu", "leaky_relu"):
+        return None
+    return -float(activation.value(np.array(-1.0)))
+
+
+def mean_rectified(
+    packed: Any, layout: PatchLayout, W: FloatArray, slope: float
+) -> NDArray[np.float64]:
+    r"""Means of a rectifier over the patches, (n_filters, n_samples), by the kernels.
+
+    A leaky ReLU of slope a is :math:`a x + (1 - a) \mathrm{relu}(x)`.
+    """
+    values = kernel.mean_activations(packed, layout, W).astype(np.float64)
+    if slope > 0:
+        means = W.T @ kernel.mean_patches(packed, layout)
+        values = slope * means + (1 - slope) * values
+    return values
 
 
 def bank_blocks(n_samples: int, layout: PatchLayout, n_filters: int) -> list[slice]:

@@ -13,8 +13,10 @@ from skconvfilter.model.bank import (
     bank_blocks,
     bank_jacobian,
     block_patches,
+    mean_rectified,
     pooling_scale,
     preactivations,
+    slope_below_zero,
 )
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import PackedBlocks, row_blocks
@@ -139,8 +141,8 @@ class BankObjective(SquaredError):
 class RectifierBankObjective(BankObjective):
     r"""The same for the ReLU and the leaky ReLU, on the kernels.
 
-    A leaky ReLU of slope a is :math:`a x + (1 - a) \mathrm{relu}(x)`. So the derivatives of
-    a bank are the active mean patches of its filters and, for a > 0, the mean patches.
+    The derivatives of a bank are the active mean patches of its filters and, for a slope
+    below zero, the mean patches.
 
     Parameters
     ----------
@@ -160,17 +162,14 @@ class RectifierBankObjective(BankObjective):
         self._packed = PackedBlocks(samples, geometry, kernel)
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches
-        self._slope = -float(self.activation.value(np.array(-1.0)))
+        self._slope = slope_below_zero(self.activation) or 0.0
 
     def _block(self, rows: Rows) -> Any:
         return self._packed(rows)
 
     def _values(self, packed: Any, W: FloatArray, signs: Array) -> Array:
         layout, filters = self.geometry.layout, self._side_by_side(W)
-        values = kernel.mean_activations(packed, layout, filters).astype(np.float64)
-        if self._slope > 0:
-            means = filters.T @ kernel.mean_patches(packed, layout)
-            values = self._slope * means + (1 - self._slope) * values
+        values = mean_rectified(packed, layout, filters, self._slope)
         by_bank = values.reshape(*signs.shape, -1)
         return self._scale_of_mean * np.einsum("rtn,rt->rn", by_bank, signs)
 
@@ -200,8 +199,8 @@ def make_bank_objective(
     """The objective of a bank in the form that is fastest for its activation.
 
     On the kernels a rectifier is as fast as matrix products for long patches that do not
-    overlap, and up to seventeen times as fast elsewhere: see benchmarks/README.md.
+    overlap, and up to twenty times as fast elsewhere: see benchmarks/README.md.
     """
-    rectifies = options["activation"].name in ("relu", "leaky_relu")
+    rectifies = slope_below_zero(options["activation"]) is not None
     objective = RectifierBankObjective if rectifies else BankObjective
     return objective(samples, geometry, targets, **options)
