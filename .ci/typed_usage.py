@@ -8,12 +8,15 @@ import numpy as np
 
 from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
 from skconvfilter.datasets import make_filter_regression
+from skconvfilter.diagnostics import recovery
 
-X, y = make_filter_regression(100, kernel_size=3, input_shape=12)
-X, y, teacher = make_filter_regression(100, kernel_size=3, return_teacher=True)
-model = ConvReLUFilterRegressor(kernel_size=3, stride=2).fit(X, y)
-print(model.coef_.shape, model.predict(X).mean(), np.abs(model.filter_ - teacher).max())
-print(ConvFilterBankRegressor(2, kernel_size=3).fit(X, y).coef_.shape)
-print(model.nonsense_)  # pyright: ignore[reportAttributeAccessIssue]
+model = ConvReLUFilterRegressor(kernel_size=3, stride=2)
+images, y = make_filter_regression(100, model, n_features=12)
+images, y, teacher = make_filter_regression(100, model, return_teacher=True)
+model.fit(images, y)
+print(model.coef_.shape, np.abs(model.filter_ - teacher).max(), model.gamma_)
+print(model.predict(images).mean(), recovery(model, teacher).relative_error)
+print(ConvFilterBankRegressor(2, kernel_size=3).fit(images, y).coef_.shape)
+print(model.nonsense_)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
 ConvReLUFilterRegressor(stride="no")  # pyright: ignore[reportArgumentType]
 ConvReLUFilterRegressor(solver="newton")  # pyright: ignore[reportArgumentType]
