@@ -24,6 +24,9 @@ TRANSFORMER_CHECKS = [
     "check_dataframe_column_names_consistency",
     "check_get_feature_names_out_error",
 ]
+# What users have by default is checked once; the rest is to be quick.
+QUICK = {"n_init": 2, "diagnostics": False}
+
 # The checks fit tables of a few rows, many of them of noise: more filters than such data
 # can tell, and a tensor method without the moments that it needs, rightly lead to warnings.
 few_samples = pytest.mark.filterwarnings("ignore:There are fewer samples")
@@ -36,10 +39,10 @@ may_not_converge = pytest.mark.filterwarnings("ignore:The best restart has not c
 @parametrize_with_checks(
     [
         ConvReLUFilterRegressor(),
-        ConvReLUFilterRegressor(solver="levenberg-marquardt", n_init=4),
-        ConvReLUFilterRegressor(solver="gd", polish=False, n_init=4),
-        ConvReLUFilterRegressor(fit_intercept=False, output_sign=1, n_init=4),
-        ConvReLUFilterRegressor(kernel_size=1, n_init=4),
+        ConvReLUFilterRegressor(solver="levenberg-marquardt", **QUICK),
+        ConvReLUFilterRegressor(solver="gd", polish=False, **QUICK),
+        ConvReLUFilterRegressor(fit_intercept=False, output_sign=1, **QUICK),
+        ConvReLUFilterRegressor(kernel_size=1, **QUICK),
         ConvPatchExtractor(),
         ConvPatchExtractor(kernel_size=2),
         ConvPatchExtractor(flatten=True),
@@ -50,7 +53,7 @@ def test_estimator_keeps_the_contract(estimator, check):
 
 
 @may_not_converge
-@parametrize_with_checks([ConvReLUFilterRegressor(polish=False)])
+@parametrize_with_checks([ConvReLUFilterRegressor(polish=False, **QUICK)])
 def test_gradient_descent_alone_keeps_the_contract(estimator, check):
     check(estimator)
 
@@ -60,8 +63,8 @@ def test_gradient_descent_alone_keeps_the_contract(estimator, check):
 @parametrize_with_checks(
     [
         ConvFilterBankRegressor(n_filters=2),
-        ConvFilterBankRegressor(init="random", output_weights="signs", n_init=2),
-        ConvFilterBankRegressor(activation="leaky_relu", pooling="mean", n_init=2),
+        ConvFilterBankRegressor(2, init="random", output_weights="signs", **QUICK),
+        ConvFilterBankRegressor(2, activation="leaky_relu", pooling="mean", **QUICK),
     ]
 )
 def test_bank_keeps_the_contract(estimator, check):
@@ -73,10 +76,8 @@ def test_bank_keeps_the_contract(estimator, check):
 @may_not_converge
 @parametrize_with_checks(
     [
-        ConvFilterBankRegressor(activation="squared_relu", n_init=2, max_iter=50),
-        ConvFilterBankRegressor(activation="tanh", n_init=2, max_iter=50),
-        ConvFilterBankRegressor(solver="gd", max_iter=20, n_init=2),
-        ConvFilterBankRegressor(solver="sgd", max_iter=20, n_init=2),
+        ConvFilterBankRegressor(2, activation="tanh", max_iter=20, **QUICK),
+        ConvFilterBankRegressor(2, solver="sgd", max_iter=10, **QUICK),
     ]
 )
 def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
@@ -86,7 +87,7 @@ def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
 @pytest.mark.parametrize(
     "estimator",
     [
-        ConvReLUFilterRegressor(early_stopping=True, n_init=2, diagnostics=False),
+        ConvReLUFilterRegressor(early_stopping=True, **QUICK),
         ConvFilterBankRegressor(2, init="random", early_stopping=True, n_init=2),
     ],
     ids=["filter", "bank"],
