@@ -165,8 +165,8 @@ class Problem(ABC, Generic[Settings, Objective]):
         otherwise: float,
         rng: np.random.Generator,
     ) -> Schedule:
-        """The schedule of ``learning_rate="theory"``, where the settings allow that."""
-        raise NotImplementedError
+        """That of ``learning_rate="theory"``: constant, where no theorem gives steps."""
+        return Constant(otherwise)
 
     @abstractmethod
     def prediction_attributes(

@@ -262,8 +262,10 @@ def _check_batch_size(
 
 def _check_radius(radius: Any) -> Literal["auto", "theory"] | float:
     if isinstance(radius, str):
-        if radius in ("auto", "theory"):
-            return radius  # type: ignore[return-value]
+        if radius == "auto":
+            return "auto"
+        if radius == "theory":
+            return "theory"
         raise ValueError(
             f"init_radius must be 'auto', 'theory' or a number, got {radius!r}."
         )

@@ -10,6 +10,7 @@ from skconvfilter.kernels.layout import FloatArray, PatchLayout
 _INTERFACE = 2
 
 why_not_compiled: str | None = None
+# Type checkers take `compiled` for the module, which is there in a complete installation.
 try:
     from skconvfilter.kernels import compiled
 except Exception as _error:  # a stale build may raise anything

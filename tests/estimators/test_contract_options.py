@@ -240,7 +240,8 @@ def test_random_state_decides_a_fit(recipe):
 
 def test_global_random_state_is_used_only_where_asked_for(case):
     def losses(**params):
-        # NumPy's legacy generator is what scikit-learn takes for random_state=None.
+        # NumPy's legacy generator is what scikit-learn takes for random_state=None: hence
+        # the silenced rule, here and below.
         np.random.seed(7)  # noqa: NPY002
         return case.fit(case.data(), max_iter=2, **params).loss_curve_
 

@@ -79,7 +79,10 @@ def explore(objective, starts, *, sgd=True, max_polish=100, seed=0, **options):
     if sgd:
         rate = 1 / largest_curvature(objective, starts.W, starts.signs, 16)
         schedule, draw = TwoStage(rate, 1.5 * rate), np.random.default_rng(seed)
-        redraw = lambda restart: draw.standard_normal(objective.patch_dim)  # noqa: E731
+
+        def redraw(restart):
+            return draw.standard_normal(objective.patch_dim)
+
         solver = make_sgd(schedule, redraw=redraw)
     sample = subsample(objective, n_exploration_rows(objective), rng)
     options |= {"max_polish": max_polish, "rng": rng}
