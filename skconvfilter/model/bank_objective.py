@@ -139,7 +139,7 @@ class BankObjective(SquaredError):
 
 
 class RectifierBankObjective(BankObjective):
-    r"""The same for the ReLU and the leaky ReLU, on the kernels.
+    """The same for the ReLU and the leaky ReLU, on the kernels.
 
     The derivatives of a bank are the active mean patches of its filters and, for a slope
     below zero, the mean patches.
