@@ -10,6 +10,7 @@ model is then linear, and only their sum shows) and those that answer to next to
     python benchmarks/recovery.py                # default fit, and n_init 1, 4, 16
     python benchmarks/recovery.py sgd            # the paper's SGD alone
     python benchmarks/recovery.py noise          # labels with noise, SNR 10
+    python benchmarks/recovery.py bias           # teachers and fits with and without bias
 
 Needs the MNIST test set, see ``skconvfilter.datasets.load_mnist``.
 """
@@ -25,7 +26,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from skconvfilter import ConvReLUFilterRegressor
+from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
 from skconvfilter.datasets import (
     gabor_filter,
     load_mnist,
@@ -81,6 +82,19 @@ def make_task(cell, images, seed, snr=None):
     if snr is not None:
         y = clean + rng.standard_normal(N_SAMPLES) * clean.std() / np.sqrt(snr)
     return Task(X, y, clean, geometry, teacher)
+
+
+def with_bias(task, seed):
+    """The same teacher with a bias below which a random share of the responses lies."""
+    rng = np.random.RandomState(seed)
+    responses = ConvPatchExtractor(**task.geometry).fit_transform(task.X)
+    responses = responses.reshape(len(task.X), -1, task.teacher.size) @ task.teacher.ravel()
+    bias = -np.quantile(responses[responses != 0], rng.uniform(0.1, 0.9))
+    model = ConvReLUFilterRegressor(**task.geometry)
+    y = make_filter_regression(X=task.X, estimator=model, teacher=task.teacher, bias=bias)[
+        1
+    ]
+    return task._replace(y=y, clean=y)
 
 
 def apart(task):
@@ -148,8 +162,33 @@ def measure_noise(cell, images, seed):
     }
 
 
+def measure_bias(cell, images, seed):
+    """Relative losses by teacher and `bias`, and seconds of a fit with bias."""
+    task = make_task(cell, images, seed)
+    biased = with_bias(task, seed)
+    if apart(task) or apart(biased):
+        return None
+    with threadpool_limits(1):
+        plain, _ = fit(task, seed, bias=False)
+        needless, _ = fit(task, seed, bias=True)
+        model, seconds = fit(biased, seed, bias=True)
+    return {
+        "without": plain.relative_loss_,
+        "needless": needless.relative_loss_,
+        "planted": model.relative_loss_,
+        "seconds": seconds,
+    }
+
+
 SGD_EPOCHS = 30
-MEASURES = {"default": measure_default, "sgd": measure_sgd, "noise": measure_noise}
+COLUMNS = ("n_init=1", "n_init=4", "n_init=16")
+BIAS_COLUMNS = ("without", "needless", "planted")
+MEASURES = {
+    "default": measure_default,
+    "sgd": measure_sgd,
+    "noise": measure_noise,
+    "bias": measure_bias,
+}
 
 
 def report(mode, cell, rows):
@@ -165,8 +204,8 @@ def report(mode, cell, rows):
             f"  {np.mean(excess <= 0.01):7.3f}  {np.mean(excess <= 0.05):7.3f}  {r2:8.4f}"
         )
     else:
-        for n_init in (1, 4, 16):
-            relative = np.array([row[f"n_init={n_init}"] for row in done])
+        for column in BIAS_COLUMNS if mode == "bias" else COLUMNS:
+            relative = np.array([row[column] for row in done])
             line += f"  {np.mean(relative < 1e-3):5.2f} {np.mean(relative < EXACT):6.3f}"
     print(f"{line}  {seconds:7.2f}", flush=True)
 
@@ -180,10 +219,11 @@ def main():
     arguments = parser.parse_args()
     images = load_images()
     columns = "within 1%  within 5%  clean R2"
-    if arguments.mode != "default" and arguments.mode != "noise":
+    if arguments.mode == "sgd":
         print(f"SGD alone, {SGD_EPOCHS} epochs")
     if arguments.mode != "noise":
-        columns = "".join(f"  n_init={n:<2d}     " for n in (1, 4, 16))
+        names = BIAS_COLUMNS if arguments.mode == "bias" else COLUMNS
+        columns = "".join(f"  {name:13s}" for name in names)
         print("share of fits with relative loss below 1e-3 and 1e-10")
     print(f"data               teachers  {columns}  seconds", flush=True)
     measure = MEASURES[arguments.mode]

@@ -135,7 +135,8 @@ def _graph(
     if estimator.kernel_size is None:
         shape, axes = ["n_samples", "n_patches", coef.shape[-1]], [1]
         filters = coef.reshape(-1, coef.shape[-1]).T
-        nodes, constants = [("MatMul", ["X", "filters"], ["preactivations"], {})], {}
+        nodes, constants = [("MatMul", ["X", "filters"], ["products"], {})], {}
+        nodes += [("Add", ["products", "bias"], ["preactivations"], {})]
     else:
         shape = ["n_samples", estimator.n_features_in_]
         axes = [2 + axis for axis in range(len(geometry.layout.grid_shape))]
@@ -149,6 +150,7 @@ def _graph(
     ]
     constants |= {
         "filters": _single("coef_", filters),
+        "bias": _single("bias_", np.atleast_1d(np.asarray(estimator.bias_, np.float64))),
         "axes": np.array(axes, dtype=np.int64),
         "output_weights": np.array(weights, dtype=np.float32),
         "intercept": _single("intercept_", np.float64(estimator.intercept_)),
@@ -184,7 +186,7 @@ def _convolution(
     nodes: Nodes = [
         ("Reshape", ["X", "sample_shape"], ["channels_last"], {}),
         ("Transpose", ["channels_last"], ["images"], channels_first),
-        ("Conv", ["images", "filters"], ["preactivations"], convolution),
+        ("Conv", ["images", "filters", "bias"], ["preactivations"], convolution),
     ]
     channels_last = np.array([-1, *sample_shape[:n_axes], n_channels], dtype=np.int64)
     filters = coef.reshape(-1, *layout.window_shape[:n_axes], n_channels)

@@ -17,7 +17,12 @@ from skconvfilter.model.bank import (
     pooling_scale,
 )
 from skconvfilter.model.forward import model_values
-from skconvfilter.model.geometry import Convolution, HasConvolution, PatchGeometry
+from skconvfilter.model.geometry import (
+    Convolution,
+    HasConvolution,
+    PatchGeometry,
+    join_bias,
+)
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.validation import (
     check_filter,
@@ -26,6 +31,7 @@ from skconvfilter.model.validation import (
     check_positive,
     check_range,
     check_shape,
+    real_array,
 )
 
 # Output weights of a bank, 1 or -1; an ArrayLike might be a string, too.
@@ -46,6 +52,7 @@ def make_filter_regression(
     teacher: Literal["random", "gabor"] | ArrayLike = "random",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float = 0.0,
     intercept: float = 0.0,
     sign: Literal[1, -1] = 1,
     return_teacher: Literal[False] = False,
@@ -63,6 +70,7 @@ def make_filter_regression(
     teacher: Literal["random", "gabor"] | ArrayLike = "random",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float = 0.0,
     intercept: float = 0.0,
     sign: Literal[1, -1] = 1,
     return_teacher: Literal[True],
@@ -79,6 +87,7 @@ def make_filter_regression(
     teacher: Literal["random", "gabor"] | ArrayLike = "random",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float = 0.0,
     intercept: float = 0.0,
     sign: Literal[1, -1] = 1,
     return_teacher: bool = False,
@@ -88,7 +97,7 @@ def make_filter_regression(
 
     .. math::
 
-        y_n = b + \frac{s}{k} \sum_{i=1}^k \mathrm{relu}(w^* \cdot Z_{n,i})
+        y_n = b + \frac{s}{k} \sum_{i=1}^k \mathrm{relu}(w^* \cdot Z_{n,i} + c)
             + \varepsilon_n, \qquad \varepsilon_n \sim N(0, \sigma^2),
 
     with :math:`Z_{n,1}, \ldots, Z_{n,k}` the patches of sample :math:`n` and the filter
@@ -118,6 +127,8 @@ def make_filter_regression(
     snr : float, default=None
         Signal-to-noise ratio, the variance of the noiseless targets over that of the
         noise: sets the noise in place of `noise`.
+    bias : float, default=0.0
+        Bias c of the filter.
     intercept : float, default=0.0
         Offset b of the targets.
     sign : {1, -1}, default=1
@@ -171,14 +182,15 @@ def make_filter_regression(
     ((50, 144), (5, 5))
     """
     noise, snr = _check_noise(noise, snr)
-    intercept = check_number("intercept", intercept)
+    bias, intercept = check_number("bias", bias), check_number("intercept", intercept)
     if isinstance(sign, bool) or np.ndim(sign) or sign not in (1, -1):
         raise ValueError(f"sign must be 1 or -1, got {sign!r}.")
     rng = check_random_state(random_state)
 
     X, samples, geometry = _samples_to_label(X, n_samples, n_features, estimator, rng)
     w = _make_filter(teacher, geometry.layout, rng)
-    clean = sign * model_values(samples, geometry, w.reshape(-1, 1))[:, 0]
+    geometry, W = _with_bias(geometry, w.reshape(1, -1), np.array([bias]))
+    clean = sign * model_values(samples, geometry, W)[:, 0]
     y = intercept + clean + _draw_noise(clean, noise, snr, rng)
     return (X, y, w) if return_teacher else (X, y)
 
@@ -195,6 +207,7 @@ def make_filter_bank_regression(
     output_weights: Literal["ones", "signs"] | Weights = "ones",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float | Sequence[float] | NDArray[Any] = 0.0,
     intercept: float = 0.0,
     return_teacher: Literal[False] = False,
     random_state: int | np.random.RandomState | None = None,
@@ -213,6 +226,7 @@ def make_filter_bank_regression(
     output_weights: Literal["signs"],
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float | Sequence[float] | NDArray[Any] = 0.0,
     intercept: float = 0.0,
     return_teacher: Literal[True],
     random_state: int | np.random.RandomState | None = None,
@@ -231,6 +245,7 @@ def make_filter_bank_regression(
     output_weights: Literal["ones"] | Weights = "ones",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float | Sequence[float] | NDArray[Any] = 0.0,
     intercept: float = 0.0,
     return_teacher: Literal[True],
     random_state: int | np.random.RandomState | None = None,
@@ -248,6 +263,7 @@ def make_filter_bank_regression(
     output_weights: Literal["ones", "signs"] | Weights = "ones",
     noise: float = 0.0,
     snr: float | None = None,
+    bias: float | Sequence[float] | NDArray[Any] = 0.0,
     intercept: float = 0.0,
     return_teacher: bool = False,
     random_state: int | np.random.RandomState | None = None,
@@ -260,7 +276,7 @@ def make_filter_bank_regression(
 
     .. math::
 
-        y_n = b + s \sum_{j=1}^t v_j \sum_{i=1}^k \phi(w^*_j \cdot Z_{n,i})
+        y_n = b + s \sum_{j=1}^t v_j \sum_{i=1}^k \phi(w^*_j \cdot Z_{n,i} + c_j)
             + \varepsilon_n, \qquad \varepsilon_n \sim N(0, \sigma^2),
 
     with :math:`Z_{n,1}, \ldots, Z_{n,k}` the patches of sample :math:`n`, the filters
@@ -301,6 +317,8 @@ def make_filter_bank_regression(
     snr : float, default=None
         Signal-to-noise ratio, the variance of the noiseless targets over that of the
         noise: sets the noise in place of `noise`.
+    bias : float or array-like of shape (n_filters,), default=0.0
+        Biases c of the filters.
     intercept : float, default=0.0
         Offset b of the targets.
     return_teacher : bool, default=False
@@ -378,8 +396,9 @@ def make_filter_bank_regression(
     window_shape = geometry.layout.window_shape
     filters = _make_bank(teacher, n_filters, window_shape, condition_number, rng)
     weights = _make_output_weights(output_weights, len(filters), rng)
+    geometry, W = _with_bias(geometry, filters, _check_bias(bias, len(filters)))
     clean = bank_values(
-        samples, geometry, filters.T, activation, output_weights=weights, pooling=pooling
+        samples, geometry, W, activation, output_weights=weights, pooling=pooling
     )
     y = intercept + clean + _draw_noise(clean, noise, snr, rng)
     if not return_teacher:
@@ -423,6 +442,25 @@ def _samples_to_label(
         if n_samples not in (None, len(data)):
             raise ValueError(f"n_samples={n_samples}, but X has {len(data)} rows.")
     return data, *cut_into_patches(data, convolution)
+
+
+def _check_bias(bias: ArrayLike, n_filters: int) -> FloatArray:
+    biases = real_array("bias", bias).astype(np.float64)
+    if biases.shape not in ((), (n_filters,)) or not np.isfinite(biases).all():
+        raise ValueError(
+            f"bias must be a finite number, or one for each of the {n_filters} filters, "
+            f"got {bias!r}."
+        )
+    return np.broadcast_to(biases, (n_filters,))
+
+
+def _with_bias(
+    geometry: PatchGeometry, filters: FloatArray, biases: FloatArray
+) -> tuple[PatchGeometry, FloatArray]:
+    """Patches with an entry for the biases, if there are any, and filters as columns."""
+    if biases.any():
+        geometry = geometry.with_constant(1.0)
+    return geometry, join_bias(filters, biases, geometry.layout).T
 
 
 def _check_n_features(n_features: int | None, convolution: Convolution) -> int:

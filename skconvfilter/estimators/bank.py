@@ -11,7 +11,7 @@ from skconvfilter.estimators.base import PatchRegressor
 from skconvfilter.estimators.data import Dataset
 from skconvfilter.estimators.fit import FitData, FittedFilters, Problem, Seeds, Starts
 from skconvfilter.estimators.out_of_core import in_blocks
-from skconvfilter.estimators.results import FitResult, Scaling, checked_coef
+from skconvfilter.estimators.results import FitResult, Scaling, checked_filters
 from skconvfilter.estimators.settings import BankSettings, check_bank_settings
 from skconvfilter.estimators.starts import bank_redraw, bank_starts
 from skconvfilter.estimators.theory import bank_theory
@@ -35,7 +35,7 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
-    .. math:: \hat y = \sum_{j=1}^{t} v_j \sum_{i=1}^{k} \phi(w_j \cdot Z_i) + b,
+    .. math:: \hat y = \sum_{j=1}^{t} v_j \sum_{i=1}^{k} \phi(w_j \cdot Z_i + c_j) + b,
 
     or the same with the mean over the patches in place of the inner sum. The fit minimises,
     with sample weights :math:`\omega_n`,
@@ -43,10 +43,12 @@ class ConvFilterBankRegressor(PatchRegressor):
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha}{2} \sum_j \|w_j\|^2 .
+        + \frac{\alpha}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) ,
 
-    This is the model of [1]_ (which has all v = 1 and b = 0), fitted by its algorithm: the
-    tensor method, followed by descent. If patches do not overlap and are approximately
+    with the root mean square u of the samples.
+
+    This is the model of [1]_ (which has all v = 1, all c = 0 and b = 0), fitted by its
+    algorithm: the tensor method, followed by descent. If patches do not overlap and are approximately
     normal and independent, and if there are many samples, the filters that the tensor
     method finds are close to the true ones, and descent from there succeeds. Correlated
     patches are whitened first. If the tensor method gives a poor start, as it may on
@@ -98,6 +100,8 @@ class ConvFilterBankRegressor(PatchRegressor):
         first epoch that left more than nine tenths of the loss.
     batch_size : "auto" or int, default="auto"
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
+    bias : bool, default=False
+        Whether to fit the biases c, as in ``torch.nn.Conv2d``. If False, they are 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     alpha : float, default=0.0
@@ -135,6 +139,11 @@ class ConvFilterBankRegressor(PatchRegressor):
         The same in the shape of the window.
     output_weights_ : ndarray of shape (n_filters,), int
         The v.
+    bias_ : ndarray of shape (n_filters,)
+        The c; zeros without `bias`.
+    bias_scaling_ : float
+        The value of the constant entry of the patches by which filters have a bias, see
+        :class:`ConvReLUFilterRegressor`.
     intercept_ : float
         b.
     loss_ : float
@@ -212,7 +221,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     lambda_: float
     rho_: float
 
-    def __init__(
+    def __init__(  # noqa: PLR0915
         self,
         n_filters: int = 5,
         *,
@@ -236,6 +245,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         learning_rate_final: Literal["auto"] | float = "auto",
         switch: Literal["auto"] | int = "auto",
         batch_size: Literal["auto"] | int = "auto",
+        bias: bool = False,
         fit_intercept: bool = True,
         alpha: float = 0.0,
         max_iter: Literal["auto"] | int = "auto",
@@ -267,6 +277,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         self.learning_rate_final = learning_rate_final
         self.switch = switch
         self.batch_size = batch_size
+        self.bias = bias
         self.fit_intercept = fit_intercept
         self.alpha = alpha
         self.max_iter = max_iter
@@ -286,7 +297,7 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     @in_blocks
     def feature_map(self, X: Any) -> NDArray[np.floating[Any]]:
-        """Activation of every filter at every position, ``phi(w_j . Z_i)``.
+        """Activation of every filter at every position, ``phi(w_j . Z_i + c_j)``.
 
         Parameters
         ----------
@@ -305,16 +316,18 @@ class ConvFilterBankRegressor(PatchRegressor):
             As for :meth:`predict`.
         """
         samples, geometry = self._samples(X)
-        W = np.asarray(self.coef_).T
-        return activation_maps(samples, geometry, W, check_activation(self.activation))
+        geometry, filters = self._with_bias(geometry)
+        activation = check_activation(self.activation)
+        return activation_maps(samples, geometry, filters.T, activation)
 
     def _values(
         self, samples: Any, geometry: PatchGeometry, map_blocks: Callable[..., Any]
     ) -> NDArray[np.float64]:
+        geometry, filters = self._with_bias(geometry)
         values = bank_values(
             samples,
             geometry,
-            np.asarray(self.coef_, dtype=np.float64).T,
+            filters.astype(np.float64).T,
             check_activation(self.activation),
             output_weights=self.output_weights_.astype(np.float64),
             pooling=self.pooling,
@@ -324,10 +337,10 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     def _fitted_filters(self, geometry: PatchGeometry) -> FittedFilters | None:
         fitted = super()._fitted_filters(geometry)
-        if fitted is not None and len(fitted.coef) != self.n_filters:
+        if fitted is not None and len(fitted.W) != self.n_filters:
             raise ValueError(
                 f"n_filters={self.n_filters}, but warm_start=True goes on from the "
-                f"{len(fitted.coef)} filters that were fitted: keep their number, or fit "
+                f"{len(fitted.W)} filters that were fitted: keep their number, or fit "
                 "anew with warm_start=False."
             )
         return fitted
@@ -426,10 +439,13 @@ class BankProblem(Problem[BankSettings, BankObjective]):
     ) -> dict[str, Any]:
         layout, n_filters = dataset.geometry.layout, self.settings.n_filters
         intercept = scaling.intercept(found.intercept)
-        coef = checked_coef(dataset, scaling.filters(found.w), intercept)
+        filters = scaling.filters(found.w).reshape(n_filters, layout.patch_dim)
+        coef, bias = checked_filters(dataset, filters, intercept)
         return {
-            "coef_": coef.reshape(n_filters, layout.patch_dim),
+            "coef_": coef,
             "filters_": coef.reshape(n_filters, *layout.window_shape),
+            "bias_": bias,
+            "bias_scaling_": layout.constant,
             "output_weights_": found.sign.astype(int),
             "intercept_": float(intercept),
         }
@@ -437,8 +453,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
     def theory_attributes(
         self, dataset: Dataset, result: FitResult, rng: np.random.Generator
     ) -> dict[str, Any]:
-        fitted = self.prediction_attributes(dataset, result.scaling, result.search)
-        return bank_theory(dataset, self.settings, fitted, rng)
+        return bank_theory(dataset, self.settings, result, rng)
 
     def warnings(self, dataset: Dataset, result: FitResult) -> Iterator[str]:
         layout = dataset.geometry.layout

@@ -20,11 +20,11 @@ from skconvfilter.estimators.callbacks import (
     with_callbacks,
 )
 from skconvfilter.estimators.data import Dataset, check_dataset, check_samples
-from skconvfilter.estimators.fit import FittedFilters, Problem, Seeds, run_fit
+from skconvfilter.estimators.fit import FittedFilters, Problem, Seeds, prepare, run_fit
 from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.results import FitResult, search_attributes
 from skconvfilter.estimators.threads import block_mapper
-from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.geometry import PatchGeometry, join_bias
 from skconvfilter.solvers.driver import Status
 from skconvfilter.version import __version__
 
@@ -109,7 +109,7 @@ class PersistentEstimator(BaseEstimator):
 
 
 class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, ABC):
-    """Base of regressors whose `coef_` has the length of a patch as its last axis.
+    """Base of regressors whose `coef_` has the entries of a window as its last axis.
 
     Everything that does not depend on the model is here. A subclass says what its model is
     by the abstract methods below, and by
@@ -128,6 +128,8 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     warm_start: bool
 
     coef_: NDArray[np.floating[Any]]
+    bias_: Any  # float of one filter, ndarray of shape (n_filters,) of a bank
+    bias_scaling_: float
     intercept_: float
     loss_: float
     relative_loss_: float
@@ -205,6 +207,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     ) -> tuple[Problem[Any, Any], Dataset, FitResult]:
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         problem = self._problem(dataset)
+        dataset = prepare(problem, dataset)
         filters = self._fitted_filters(dataset.geometry)
         seeds = Seeds.draw(self.random_state, problem.settings.n_init)
         callbacks = FitCallbacks(self, X, y, sample_weight)
@@ -294,25 +297,38 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             return None
         self._check_fitted_state(geometry)
         coef = np.asarray(self.coef_, dtype=np.float64)
-        # Filters of 0, which constant targets leave, are active nowhere and would stay.
-        return FittedFilters(coef, getattr(self, self._signs)) if coef.any() else None
+        if not coef.any():
+            # Filters of 0, which constant targets leave, are active nowhere and would stay.
+            return None
+        W = join_bias(coef, self.bias_, geometry.layout)
+        return FittedFilters(W, getattr(self, self._signs))
+
+    def _with_bias(
+        self, geometry: PatchGeometry
+    ) -> tuple[PatchGeometry, NDArray[np.floating[Any]]]:
+        """Patches with an entry for the biases, and the filters for these patches."""
+        if np.any(self.bias_):
+            geometry = geometry.with_constant(1.0)
+        return geometry, join_bias(np.asarray(self.coef_), self.bias_, geometry.layout)
 
     def _check_fitted_state(self, geometry: PatchGeometry) -> None:
         """Raise ValueError unless the fitted attributes are valid for these patches."""
-        shape, patch_dim = np.shape(self._fitted("coef_")), geometry.layout.patch_dim
+        shape, patch_dim = np.shape(self._fitted("coef_")), geometry.layout.window_size
         if len(shape) != self._n_coef_axes or shape[-1] != patch_dim:
             raise ValueError(
                 f"The fitted coef_ has shape {shape}, but the patches of X have "
                 f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
                 "anew without warm_start."
             )
-        one_per_filter = np.shape(self._fitted(self._signs))
-        if one_per_filter != shape[:-1]:
-            raise ValueError(
-                f"The fitted coef_ has shape {shape}, but {self._signs} has shape "
-                f"{one_per_filter}: there must be one for each filter. Fit anew."
-            )
+        for name in (self._signs, "bias_"):
+            one_per_filter = np.shape(self._fitted(name))
+            if one_per_filter != shape[:-1]:
+                raise ValueError(
+                    f"The fitted coef_ has shape {shape}, but {name} has shape "
+                    f"{one_per_filter}: there must be one for each filter. Fit anew."
+                )
         self._check_numbers("coef_", np.isfinite, "finite numbers")
+        self._check_numbers("bias_", np.isfinite, "finite numbers")
         self._check_numbers("intercept_", np.isfinite, "a finite number")
         self._check_numbers(self._signs, lambda signs: np.abs(signs) == 1, "1 or -1")
 

@@ -21,6 +21,8 @@ from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_m
 from skconvfilter.model.validation import check_range
 
 _DTYPES = (np.float64, np.float32)
+# Samples that the unit of the biases is taken from.
+_SCALING_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ class Dataset:
         if self.weights is None or self.weights.min() > 0:
             return self
         return self.take(self.weights > 0)
+
+    def with_constant(self, value: float = 0.0) -> "Dataset":
+        """The same with a constant entry in every patch, by which filters have a bias.
+
+        Without a `value` it is the root mean square of the samples, so that patches have
+        about the same size in its direction as in others.
+        """
+        if value == 0:
+            rows: Any = slice(_SCALING_ROWS)
+            if isinstance(self.samples, np.ndarray) and self.n_samples > _SCALING_ROWS:
+                # Rows may be sorted.
+                rows = np.linspace(0, self.n_samples - 1, _SCALING_ROWS).astype(int)
+            some = np.asarray(self.samples[rows], dtype=np.float64)
+            value = float(np.sqrt(np.mean(some**2))) or 1.0
+        return replace(self, geometry=self.geometry.with_constant(value))
 
     def with_unit_weights(self) -> "Dataset":
         """The same with weights of at most 1, so that their sums stay in range."""

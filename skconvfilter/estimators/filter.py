@@ -15,7 +15,14 @@ from skconvfilter.estimators.base import (
     unchanged_on_failure,
 )
 from skconvfilter.estimators.data import Dataset, check_dataset
-from skconvfilter.estimators.fit import FitData, FittedFilters, Problem, Seeds, Starts
+from skconvfilter.estimators.fit import (
+    FitData,
+    FittedFilters,
+    Problem,
+    Seeds,
+    Starts,
+    prepare,
+)
 from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.results import FitResult, Scaling, filter_attributes
 from skconvfilter.estimators.settings import FilterSettings, check_filter_settings
@@ -37,17 +44,18 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
-    .. math:: \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i, 0) + b,
+    .. math:: \hat y = s \, \frac{1}{k} \sum_{i=1}^{k} \max(w \cdot Z_i + c, 0) + b,
 
     and the fit minimises, with sample weights :math:`\omega_n`,
 
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha}{2} \|w\|^2 .
+        + \frac{\alpha}{2} \left(\|w\|^2 + c^2 / u^2\right) ,
 
-    With ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the
-    algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
+    with the root mean square u of the samples.
+    With ``bias=False, fit_intercept=False, output_sign=1, polish=False`` this is the model
+    and the algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
     learning rate. By default, Levenberg-Marquardt steps follow, also from the reflections
     of the best filters. They recover the filter behind noiseless labels where gradient
     descent stalls at a small loss. The data need not be scaled: the fit is equivariant to
@@ -106,6 +114,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
         then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
+    bias : bool, default=False
+        Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     output_sign : {"auto", 1, -1}, default="auto"
@@ -145,6 +155,13 @@ class ConvReLUFilterRegressor(PatchRegressor):
         The filter w, in the dtype of `X`.
     filter_ : ndarray of the shape of the window
         The same in the shape of the window.
+    bias_ : float
+        c; 0.0 without `bias`.
+    bias_scaling_ : float
+        The root mean square u of (some of) the samples, 0.0 without `bias`. A bias is the
+        weight of a constant entry of the patches: with the patches ``(Z_i, u)`` and the
+        filter ``(w, c / u)`` in the place of Z_i and w, all that is said here of a filter
+        holds: starts, penalty, angles, the quantities of the theory.
     intercept_ : float
         b.
     sign_ : int
@@ -250,6 +267,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         switch: Literal["auto"] | int = "auto",
         batch_size: Literal["auto"] | int = "auto",
         polish: bool = True,
+        bias: bool = False,
         fit_intercept: bool = True,
         output_sign: Literal["auto", 1, -1] = "auto",
         alpha: float = 0.0,
@@ -279,6 +297,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         self.switch = switch
         self.batch_size = batch_size
         self.polish = polish
+        self.bias = bias
         self.fit_intercept = fit_intercept
         self.output_sign = output_sign
         self.alpha = alpha
@@ -329,6 +348,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
             problem = self._problem(dataset)
             if not first:
                 self._check_fitted_state(dataset.geometry)
+            # The constant entry of the patches stays the same throughout a stream.
+            dataset = prepare(problem, dataset, getattr(self, "bias_scaling_", 0.0))
             seeds = Seeds.draw(self.random_state, problem.settings.n_init)
             fitted, stream = continue_stream(self, dataset, problem, seeds)
             replace_fitted(self, fitted)
@@ -337,7 +358,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     @in_blocks
     def feature_map(self, X: Any) -> NDArray[np.floating[Any]]:
-        """Activation of the filter at every position, ``max(w . Z_i, 0)``.
+        """Activation of the filter at every position, ``max(w . Z_i + c, 0)``.
 
         Parameters
         ----------
@@ -355,12 +376,13 @@ class ConvReLUFilterRegressor(PatchRegressor):
             As for :meth:`predict`.
         """
         samples, geometry = self._samples(X)
-        return activation_map(samples, geometry, np.asarray(self.coef_))
+        return activation_map(samples, *self._with_bias(geometry))
 
     def _values(
         self, samples: Any, geometry: PatchGeometry, map_blocks: Callable[..., Any]
     ) -> NDArray[np.float64]:
-        W = np.asarray(self.coef_, dtype=np.float64)[:, np.newaxis]
+        geometry, w = self._with_bias(geometry)
+        W = w.astype(np.float64)[:, np.newaxis]
         values = model_values(samples, geometry, W, map_blocks)[:, 0]
         return self.sign_ * values + self.intercept_
 

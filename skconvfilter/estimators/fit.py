@@ -68,7 +68,7 @@ class Seeds:
 class FittedFilters(NamedTuple):
     """Filters of an earlier fit to go on from, in the user's units."""
 
-    coef: NDArray[np.float64]  # (n_filters, patch_dim), or (patch_dim,) of one filter
+    W: NDArray[np.float64]  # (n_filters, patch_dim), or (patch_dim,) of one filter
     signs: NDArray[np.float64]  # (n_filters,), or () of one filter
 
 
@@ -185,6 +185,26 @@ class Problem(ABC, Generic[Settings, Objective]):
         """What to warn the user of after a fit."""
 
 
+def prepare(
+    problem: Problem[Any, Any], dataset: Dataset, bias_scaling: float = 0.0
+) -> Dataset:
+    """The data as a fit uses them: in range, with a constant entry for biases.
+
+    Its value is `bias_scaling`, or follows from the samples if that is 0.
+
+    Raises
+    ------
+    ValueError
+        For samples and targets that are out of range, or cannot be drawn at random.
+    """
+    settings = problem.settings
+    if problem.draws_mini_batches:
+        remedies = problem.mini_batch_remedies
+        refuse_mini_batches(dataset.samples, settings.batch_size, remedies)
+    dataset.check_range()
+    return dataset.with_constant(bias_scaling) if settings.bias else dataset
+
+
 def run_fit(
     problem: Problem[Any, Objective],
     dataset: Dataset,
@@ -200,6 +220,7 @@ def run_fit(
     ----------
     problem : Problem
     dataset : Dataset
+        Prepared, see :func:`prepare`.
     seeds : Seeds
     fitted : FittedFilters, default=None
         Filters to go on from, in place of the starts of the settings.
@@ -214,10 +235,6 @@ def run_fit(
     result : FitResult
     """
     settings = problem.settings
-    if problem.draws_mini_batches:
-        remedies = problem.mini_batch_remedies
-        refuse_mini_batches(dataset.samples, settings.batch_size, remedies)
-    dataset.check_range()
     dataset, held_out = dataset.with_unit_weights(), None
     if settings.early_stopping:
         dataset, held_out = _split(dataset, settings.validation_fraction, seeds.split)

@@ -16,7 +16,14 @@ from skconvfilter.model.samples import is_dask
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
 # What predictions need; the rest of a fitted estimator need not be sent.
-_NEEDED = {"n_features_in_", "coef_", "intercept_", "sign_", "output_weights_"}
+_NEEDED = {
+    "n_features_in_",
+    "coef_",
+    "bias_",
+    "intercept_",
+    "sign_",
+    "output_weights_",
+}
 
 
 def is_mapped(X: Any) -> bool:

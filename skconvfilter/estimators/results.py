@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from skconvfilter.estimators.data import Dataset
 from skconvfilter.model.angles import angles_to
+from skconvfilter.model.geometry import split_bias
 from skconvfilter.solvers.multistart import SearchResult
 
 # Losses and rates: floats or arrays of them.
@@ -121,7 +122,8 @@ def search_attributes(
     ran = np.isfinite(search.history["loss"][:, search.best_restart])
     path = scaling.filters(search.history["filters"][ran, search.best_restart])
     with np.errstate(over="ignore", invalid="ignore"):
-        path = path.reshape(-1, *coef_shape).astype(dataset.samples.dtype)
+        path = path.reshape(-1, *coef_shape[:-1], dataset.geometry.layout.patch_dim)
+        path = split_bias(path, dataset.geometry.layout)[0].astype(dataset.samples.dtype)
     fitted = {
         "loss_": float(scaling.losses(search.loss)),
         "relative_loss_": float(_relative(squares, dataset, scaling)),
@@ -139,22 +141,24 @@ def search_attributes(
 
 
 def filter_attributes(
-    dataset: Dataset, coef: NDArray[np.float64], sign: float, intercept: float
+    dataset: Dataset, w: NDArray[np.float64], sign: float, intercept: float
 ) -> dict[str, Any]:
-    """What predictions of one filter need; raises as :func:`checked_coef`."""
-    flat = checked_coef(dataset, coef, intercept)
+    """What predictions of one filter need; raises as :func:`checked_filters`."""
+    coef, bias = checked_filters(dataset, w, intercept)
     return {
-        "coef_": flat,
-        "filter_": flat.reshape(dataset.geometry.layout.window_shape),
+        "coef_": coef,
+        "filter_": coef.reshape(dataset.geometry.layout.window_shape),
+        "bias_": float(bias),
+        "bias_scaling_": dataset.geometry.layout.constant,
         "intercept_": float(intercept),
         "sign_": int(sign),
     }
 
 
-def checked_coef(
-    dataset: Dataset, coef: NDArray[np.float64], intercept: float
-) -> NDArray[np.floating[Any]]:
-    """Filters in the dtype of the samples.
+def checked_filters(
+    dataset: Dataset, filters: NDArray[np.float64], intercept: float
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Weights and biases of filters (..., patch_dim), in the dtype of the samples.
 
     Raises
     ------
@@ -162,14 +166,15 @@ def checked_coef(
         Where they, or the intercept, leave its range.
     """
     with np.errstate(over="ignore"):
-        coef = np.asarray(coef).astype(dataset.samples.dtype)
-        finite = np.isfinite(coef).all() and np.isfinite(coef.dtype.type(intercept))
+        filters = np.asarray(filters).astype(dataset.samples.dtype)
+        coef, bias = split_bias(filters, dataset.geometry.layout)
+        finite = np.isfinite(filters).all() and np.isfinite(coef.dtype.type(intercept))
     if not finite:
         raise ValueError(
             f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "
             "are too small compared with those of y. Rescale them."
         )
-    return coef
+    return coef, bias
 
 
 def _history(dataset: Dataset, result: FitResult) -> dict[str, NDArray[Any]]:

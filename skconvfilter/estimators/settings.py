@@ -41,6 +41,7 @@ class FitSettings:
     switch: Literal["auto"] | int
     batch_size: int
     fit_intercept: bool
+    bias: bool
     alpha: float
     max_iter: int
     tol: float
@@ -187,6 +188,7 @@ def _check_common(
             estimator.batch_size, solver, fit_intercept, n_samples
         ),
         "fit_intercept": fit_intercept,
+        "bias": check_boolean("bias", estimator.bias),
         "alpha": _check_real("alpha", estimator.alpha, low=0.0),
         "max_iter": max_iter[solver] if n_iterations == "auto" else n_iterations,
         "tol": _check_real("tol", estimator.tol, low=0.0),

@@ -1,6 +1,6 @@
 """The starts that the settings ask for, in the units of a fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from skconvfilter.initializers.random_starts import ball_starts, random_banks
 from skconvfilter.initializers.tensor import MomentsVanish, TensorStart, tensor_start
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.model.geometry import join_bias
 from skconvfilter.solvers.multistart import Candidates
 
 
@@ -31,11 +32,12 @@ def filter_starts(
 ) -> Candidates:
     """Starts of one filter."""
     if fitted is not None:
-        W = scaling.inner_filters(fitted.coef)[:, np.newaxis]
+        W = scaling.inner_filters(fitted.W)[:, np.newaxis]
         signs = np.array([chosen_sign(settings, float(fitted.signs))])
     elif not is_option(settings.init, "ball"):
-        filters = _given_filters(settings, seeds, objective.patch_dim)
-        W = scaling.inner_filters(filters.T)
+        layout = objective.geometry.layout
+        filters = _given_filters(settings, seeds, layout.window_size)
+        W = scaling.inner_filters(join_bias(filters, np.zeros(len(filters)), layout).T)
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
         W, signs = _ball(objective, settings, seeds, scaling)
@@ -84,10 +86,12 @@ def bank_starts(
     if fitted is not None:
         if settings.output_weights == "signs":
             signs = fitted.signs[np.newaxis]
-        W = scaling.inner_filters(fitted.coef).reshape(-1, 1)
+        W = scaling.inner_filters(fitted.W).reshape(-1, 1)
         return Starts(Candidates(W, signs, np.arange(1)))
+    layout = sample.geometry.layout
     if not isinstance(settings.init, str):
-        filters = scaling.inner_filters(settings.init)
+        zeros = np.zeros(settings.init.shape[:-1])
+        filters = scaling.inner_filters(join_bias(settings.init, zeros, layout))
         signs = _fitting_signs(sample, filters, settings)
         W = filters.reshape(len(filters), -1).T
         return Starts(Candidates(W, signs, np.arange(len(filters))))
@@ -97,7 +101,8 @@ def bank_starts(
     if settings.init == "tensor":
         try:
             start = _tensor_start(data, settings, seeds.theory)
-            W[:, 0], signs[0] = start.W.T.ravel(), start.signs
+            filters = join_bias(start.W.T, np.zeros(len(start.signs)), layout)
+            W[:, 0], signs[0] = filters.ravel(), start.signs
             if start.warning is not None:
                 warning = f"init='tensor' gave a doubtful start: {start.warning}"
         except MomentsVanish as error:
@@ -177,9 +182,15 @@ def _tensor_start(
     # The tensor method reads patches, often: of samples that are not in memory it sees
     # those of the subsample.
     objective = data.objective if data.objective.is_in_memory else data.sample
-    pooled = objective.geometry.layout.n_patches if settings.pooling == "mean" else 1
+    layout = objective.geometry.layout
+    pooled = layout.n_patches if settings.pooling == "mean" else 1
+
+    def patch_blocks() -> Iterator[NDArray[np.floating[Any]]]:
+        # A constant entry has no moments: biases start at 0.
+        return (patches[..., : layout.window_size] for patches in objective.patch_blocks())
+
     return tensor_start(
-        objective.patch_blocks,
+        patch_blocks,
         pooled * objective.targets,
         settings.n_filters,
         settings.activation,

@@ -10,6 +10,7 @@ from skconvfilter.estimators.results import Scaling, filter_attributes
 from skconvfilter.estimators.settings import FilterSettings
 from skconvfilter.estimators.starts import chosen_sign
 from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.model.geometry import join_bias
 from skconvfilter.solvers.recursive import (
     RecursiveLeastSquares,
     StreamState,
@@ -47,13 +48,7 @@ def continue_stream(
         Fitted attributes by name.
     stream : dict
         State to carry on from: arrays and numbers.
-
-    Raises
-    ------
-    ValueError
-        For data whose squares leave the range of their dtype.
     """
-    dataset.check_range()
     settings = problem.settings
     weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
     state = _present_state(estimator, dataset, problem, seeds)
@@ -67,8 +62,8 @@ def continue_stream(
         weights / unit,
     )
     best = int(np.argmin(state.error))
-    *coef, intercept = state.theta[best]
-    fitted = filter_attributes(dataset, coef, state.signs[best], intercept)
+    w, intercept = state.theta[best, :-1], state.theta[best, -1]
+    fitted = filter_attributes(dataset, w, state.signs[best], intercept)
     fitted |= {
         "loss_": 0.5 * float(state.error[best] / state.weight),
         "best_restart_": best,
@@ -85,13 +80,15 @@ def _present_state(
     seeds: Seeds,
 ) -> StreamState:
     """The stream so far; else the fitted filter; else new starts."""
-    settings = problem.settings
-    if hasattr(estimator, "_stream"):
-        state = _stored_state(estimator._stream, dataset.geometry.layout.patch_dim)
+    settings, layout = problem.settings, dataset.geometry.layout
+    same_bias = layout.constant == getattr(estimator, "bias_scaling_", 0.0)
+    if hasattr(estimator, "_stream") and same_bias:
+        state = _stored_state(estimator._stream, layout.patch_dim)
         if _goes_on(state, settings):
             return state
     if np.any(getattr(estimator, "coef_", 0)):
-        W = np.asarray(estimator.coef_, dtype=np.float64)[:, np.newaxis]
+        coef = np.asarray(estimator.coef_, dtype=np.float64)
+        W = join_bias(coef, estimator.bias_, layout)[:, np.newaxis]
         sign = chosen_sign(settings, estimator.sign_)
         intercept = estimator.intercept_ if settings.fit_intercept else 0.0
         state = start_stream(W, np.array([sign]), np.array([intercept]))

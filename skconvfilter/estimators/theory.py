@@ -62,23 +62,24 @@ def filter_theory(
 def bank_theory(
     dataset: Dataset,
     settings: BankSettings,
-    fitted: dict[str, Any],
+    result: FitResult,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Attributes of a bank whose other attributes are `fitted`, by name."""
-    coef = fitted["coef_"]
-    if not coef.any():
+    """Attributes of a bank, by name."""
+    search, scaling = result.search, result.scaling
+    filters = scaling.filters(search.w).reshape(settings.n_filters, -1)
+    if not filters.any():
         nothing = ("condition_number_", "rho_", "lambda_")
         return {"hessian_extremes_": (np.nan, np.nan)} | dict.fromkeys(nothing, np.nan)
-    n_samples = max(_MIN_HESSIAN_SAMPLES, _HESSIAN_SAMPLES_PER_ENTRY * coef.size)
+    n_samples = max(_MIN_HESSIAN_SAMPLES, _HESSIAN_SAMPLES_PER_ENTRY * filters.size)
     rows = np.sort(rng.permutation(dataset.n_samples)[:n_samples])
     found = estimate_local_convexity(
         np.ascontiguousarray(dataset.samples[rows], dtype=np.float64),
         dataset.geometry,
-        dataset.targets[rows] - fitted["intercept_"],
-        coef.T.astype(np.float64),
+        dataset.targets[rows] - scaling.intercept(search.intercept),
+        filters.T,
         settings.activation,
-        fitted["output_weights_"],
+        np.atleast_1d(search.sign),
         settings.pooling,
         None if dataset.weights is None else dataset.weights[rows],
     )

@@ -1,13 +1,16 @@
 """How samples are cut into patches: from window sizes to offsets into flat samples."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
+
+Float = TypeVar("Float", bound=np.floating[Any])
 
 # Longer padded samples, and larger steps in them, are mistakes.
 _MAX_ELEMENTS = 2**31 - 1
@@ -30,6 +33,10 @@ class PatchGeometry:
     layout: PatchLayout
     sample_shape: tuple[int, ...]
     padding: tuple[int, ...]
+
+    def with_constant(self, value: float) -> "PatchGeometry":
+        """The same patches with one more entry of that value; 0: without one."""
+        return replace(self, layout=self.layout._replace(constant=value))
 
     def pad(self, samples: FloatArray) -> FloatArray:
         """Add the zeros of the padding: flat samples in, flat samples out."""
@@ -156,6 +163,20 @@ class Convolution:
                 f"{', '.join(wrong)} has no meaning without kernel_size: with "
                 "kernel_size=None each row of X is one patch. Give kernel_size too."
             )
+
+
+def split_bias(filters: FloatArray, layout: PatchLayout) -> tuple[FloatArray, FloatArray]:
+    """Weights (..., window_size) and biases (...,) of filters (..., patch_dim)."""
+    weights, last = np.split(filters, [layout.window_size], axis=-1)
+    return weights, last.sum(axis=-1) * layout.constant
+
+
+def join_bias(coef: NDArray[Float], bias: ArrayLike, layout: PatchLayout) -> NDArray[Float]:
+    """Filters (..., patch_dim) from weights and biases, which need a constant entry."""
+    if layout.constant == 0:
+        return coef
+    last = (np.asarray(bias) / layout.constant).astype(coef.dtype)
+    return np.concatenate([coef, last[..., np.newaxis]], axis=-1)
 
 
 def flatten_windows(X: FloatArray) -> tuple[FloatArray, PatchGeometry]:
