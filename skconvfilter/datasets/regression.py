@@ -458,9 +458,8 @@ def _with_bias(
     geometry: PatchGeometry, filters: FloatArray, biases: FloatArray
 ) -> tuple[PatchGeometry, FloatArray]:
     """Patches with an entry for the biases, if there are any, and filters as columns."""
-    if biases.any():
-        geometry = geometry.with_constant(1.0)
-    return geometry, join_bias(filters, biases, geometry.layout).T
+    constant = float(biases.any())
+    return geometry.with_constant(constant), join_bias(filters, biases, constant).T
 
 
 def _check_n_features(n_features: int | None, convolution: Convolution) -> int:

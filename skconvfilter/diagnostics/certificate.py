@@ -205,7 +205,8 @@ def certificate(
         is a fitted estimator; else a flat sample is one patch.
     path : array-like of shape (n_iterations + 1, patch_dim), default=None
         Filters that a fit went through, its start first, to compare with the rates that
-        are guaranteed.
+        are guaranteed. If the teacher has a bias, each ends with a bias, divided by the
+        `bias_scaling_` of the teacher.
     precision : float, default=1e-6
         Relative distance to the teacher to which iterations are counted, at least 1e-12.
     max_samples : int, default=None
@@ -327,7 +328,7 @@ def _check_start(
         check_range("path", filters)
         return filters[0], filters
     if initial is not None:
-        return one_filter("initial", initial, layout.window_shape), None
+        return one_filter("initial", initial, layout.window_shape, layout.constant), None
     return None, None
 
 

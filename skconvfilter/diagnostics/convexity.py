@@ -13,6 +13,7 @@ from skconvfilter.diagnostics.filters import (
     bank_model,
     bank_rows,
     bank_weights,
+    bias_scaling_of,
     convolution_of,
 )
 from skconvfilter.diagnostics.sampling import (
@@ -453,17 +454,18 @@ def local_convexity(
     Orders of the paper, up to constants: from 0.0227 to 27
     """
     convolution = convolution_of(estimator, coef)
+    constant = bias_scaling_of(estimator, coef)
     activation, pooling = bank_model(estimator, coef)
     data: NDArray[Any] = check_any_samples(X)
     check_range("X", data)
-    _, geometry = cut_into_patches(data[:1], convolution)
+    _, geometry = cut_into_patches(data[:1], convolution, constant)
     layout = geometry.layout
-    W = bank_rows("coef", coef, layout.window_shape).T
+    W = bank_rows("coef", coef, layout.window_shape, constant).T
     v = bank_weights("output_weights", output_weights, coef, W.shape[1])
     pooling_scale(pooling, layout.n_patches)  # refuses another pooling
     targets = _check_targets(y, len(data))
     rows = _draw_rows(len(data), layout, max_samples, random_state)
-    samples, geometry = cut_into_patches(data, convolution, rows)
+    samples, geometry = cut_into_patches(data, convolution, constant, rows)
     if targets is not None:
         targets = targets[rows]
     return estimate_local_convexity(samples, geometry, targets, W, activation, v, pooling)

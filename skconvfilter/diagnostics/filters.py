@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
 from skconvfilter.model.bank import check_activation, check_bank, check_output_weights
-from skconvfilter.model.geometry import Convolution, HasConvolution
+from skconvfilter.model.geometry import Convolution, HasConvolution, join_bias
 from skconvfilter.model.validation import check_filter, check_range
 
 
@@ -53,25 +53,53 @@ def bank_model(estimator: HasConvolution | None, *filters: Filters) -> BankModel
     return BankModel(check_activation("relu"), "sum")
 
 
-def one_filter(name: str, given: Filters, window_shape: tuple[int, ...]) -> FloatArray:
-    """A filter, flat, float64, of a size whose squares stay in range."""
+def bias_scaling_of(estimator: HasConvolution | None, *filters: Filters) -> float:
+    """Value of the constant entry of the patches by which fitted filters have a bias.
+
+    That of the first fitted estimator that has one, else 0: then filters have no bias.
+    """
+    candidates: tuple[Any, ...] = (estimator, *filters)
+    return next(filter(None, (getattr(g, "bias_scaling_", 0.0) for g in candidates)), 0.0)
+
+
+def one_filter(
+    name: str,
+    given: Filters,
+    window_shape: tuple[int, ...],
+    constant: float,
+    bias: float | None = None,
+) -> FloatArray:
+    """A filter, flat, float64, of a size whose squares stay in range.
+
+    With a constant entry of the patches the bias is its weight: the one given, else that of
+    the fitted estimator, else 0.
+    """
     w = check_filter(name, coef_of(given), window_shape).ravel()
     check_range(name, w)
-    return w
+    return join_bias(w, bias_of(given) if bias is None else bias, constant)
 
 
 def bank_rows(
-    name: str, given: Filters, window_shape: tuple[int, ...] | None = None
+    name: str,
+    given: Filters,
+    window_shape: tuple[int, ...] | None = None,
+    constant: float = 0.0,
+    bias: ArrayLike | None = None,
 ) -> FloatArray:
-    """Filters of a bank as rows (n_filters, patch_dim), float64, likewise in range."""
+    """Filters of a bank as rows (n_filters, patch_dim), float64, likewise."""
     rows = check_bank(name, coef_of(given), window_shape)
     check_range(name, rows)
-    return rows
+    return join_bias(rows, bias_of(given) if bias is None else bias, constant)
 
 
 def coef_of(given: Filters) -> Any:
     """The filters of a fitted estimator, else what is given."""
     return getattr(given, "coef_", given)
+
+
+def bias_of(given: Filters) -> Any:
+    """The biases of a fitted estimator; those of arrays are 0."""
+    return getattr(given, "bias_", 0.0)
 
 
 def bank_weights(

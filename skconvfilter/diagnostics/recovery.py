@@ -14,6 +14,8 @@ from skconvfilter.diagnostics.filters import (
     bank_model,
     bank_rows,
     bank_weights,
+    bias_of,
+    bias_scaling_of,
     coef_of,
     convolution_of,
     one_filter,
@@ -107,6 +109,8 @@ def recovery(
     estimator: HasConvolution | None = None,
     output_weights: ArrayLike | None = None,
     teacher_output_weights: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    teacher_bias: ArrayLike | None = None,
 ) -> Recovery:
     r"""Compare a fitted filter, or a bank of filters, with the true one.
 
@@ -154,6 +158,10 @@ def recovery(
     output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
         Output weights of the filters of a bank, 1 or -1. None: the `output_weights_` of a
         fitted estimator, else all 1.
+    bias, teacher_bias : float or array-like of shape (n_filters,), default=None
+        Biases of the filters. None: the `bias_` of a fitted estimator, else 0. The bias,
+        divided by the `bias_scaling_` of a fitted estimator, else by 1, is compared as one
+        more entry of a filter, for one more entry of every patch.
 
     Returns
     -------
@@ -230,12 +238,17 @@ def recovery(
     (array([1, 0]), 0.1)
     """
     samples, geometry, window = None, None, None
+    constant = bias_scaling_of(estimator, learned, teacher)
+    if constant == 0 and not (bias is None and teacher_bias is None):
+        constant = 1.0
+    biases = _check_biases(bias), _check_biases(teacher_bias, "teacher_bias")
     if X is not None:
-        samples, geometry = _cut(X, convolution_of(estimator, learned, teacher))
+        convolution = convolution_of(estimator, learned, teacher)
+        samples, geometry = _cut(X, convolution, constant)
         window = geometry.layout.window_shape
     if _is_bank(learned, teacher, window):
         activation, pooling = bank_model(estimator, learned, teacher)
-        rows = _check_banks(learned, teacher, window)
+        rows = _check_banks(learned, teacher, window, constant, biases)
         if len(rows[0]) != len(rows[1]):
             raise ValueError(
                 f"learned and teacher must have as many filters, got {len(rows[0])} and "
@@ -251,7 +264,7 @@ def recovery(
         relu = check_activation("relu")
         models = [
             _Model(w[np.newaxis], None, relu, "mean")
-            for w in _check_filters(learned, teacher, window)
+            for w in _check_filters(learned, teacher, window, constant, biases)
         ]
     fitted, true = (model.comparable_rows() for model in models)
     measures = _compare(fitted, true)
@@ -363,10 +376,11 @@ def interpolation(
             f"n_points must be at least 2 + 2 * margin, got n_points={n_points} and "
             f"margin={margin}: the points would be further apart than the filters."
         )
-    samples, geometry = _cut(X, convolution_of(estimator, first, second))
+    constant = bias_scaling_of(estimator, first, second)
+    samples, geometry = _cut(X, convolution_of(estimator, first, second), constant)
     window = geometry.layout.window_shape
-    start = one_filter("second", second, window)
-    filters = np.stack([one_filter("first", first, window), start], axis=1)
+    start = one_filter("second", second, window, constant)
+    filters = np.stack([one_filter("first", first, window, constant), start], axis=1)
     alpha = _grid(n_points, margin)
     line = filters @ np.stack([alpha, 1 - alpha])
     values = model_values(samples, geometry, np.column_stack([line, start]))
@@ -476,6 +490,8 @@ def population_loss(
     >>> population_loss(teacher[::-1], teacher, n_patches=4, estimator=bank)
     0.0
     """
+    if np.any(bias_of(coef)) or np.any(bias_of(teacher)):
+        raise ValueError("Filters with a bias have no closed form of the population loss.")
     filters, true = _check_banks(coef, teacher, None, name="coef")
     n_patches = check_integer("n_patches", n_patches, minimum=1)
     activation, pooling = bank_model(estimator, coef, teacher)
@@ -533,17 +549,29 @@ class _Model(NamedTuple):
     def tolerance(self, samples: FloatArray, geometry: PatchGeometry) -> FloatArray:
         """The rounding error that the values may have, (n_samples,)."""
         largest = np.maximum(samples.max(axis=1), -samples.min(axis=1))
+        largest = np.maximum(largest, abs(geometry.layout.constant))
         sizes = np.outer(largest, np.abs(self.rows).sum(axis=1))
         sizes = np.maximum(sizes, np.abs(self.activation.value(sizes)))
         n_summed = 1 if self.pooling == "mean" else geometry.layout.n_patches
         return _ROUNDING * n_summed * sizes.sum(axis=1)
 
 
-def _cut(X: ArrayLike, convolution: Convolution) -> tuple[FloatArray, PatchGeometry]:
+def _cut(
+    X: ArrayLike, convolution: Convolution, constant: float
+) -> tuple[FloatArray, PatchGeometry]:
     """Flat samples and their geometry, checked."""
     data = check_any_samples(X)
     check_range("X", data)
-    return cut_into_patches(data, convolution)
+    return cut_into_patches(data, convolution, constant)
+
+
+def _check_biases(value: ArrayLike | None, name: str = "bias") -> FloatArray | None:
+    if value is None:
+        return None
+    biases = real_array(name, value).astype(np.float64)
+    if not np.isfinite(biases).all():
+        raise ValueError(f"{name} must be finite.")
+    return biases
 
 
 def _is_bank(learned: Filters, teacher: Filters, window: tuple[int, ...] | None) -> bool:
@@ -556,19 +584,26 @@ def _is_bank(learned: Filters, teacher: Filters, window: tuple[int, ...] | None)
 
 
 def _check_filters(
-    learned: Filters, teacher: Filters, window: tuple[int, ...] | None
+    learned: Filters,
+    teacher: Filters,
+    window: tuple[int, ...] | None,
+    constant: float,
+    biases: tuple[FloatArray | None, FloatArray | None],
 ) -> list[FloatArray]:
     """Both filters, flat and of one length."""
     checked: list[FloatArray] = []
-    for name, given in (("learned", learned), ("teacher", teacher)):
+    named = (("learned", learned), ("teacher", teacher))
+    for (name, given), bias in zip(named, biases, strict=True):
+        bias = bias_of(given) if bias is None else bias
+        if np.ndim(bias) != 0:
+            raise ValueError(f"The bias of {name} must be one number, got {bias!r}.")
         w = real_array(name, coef_of(given))
-        if window is None:
+        shape = window
+        if shape is None:
             # Without samples the shape of the window plays no part.
             w = w.ravel()
-            length = checked[0].shape if checked else w.shape
-            checked.append(one_filter(name, w, length))
-        else:
-            checked.append(one_filter(name, w, window))
+            shape = (checked[0].size - (constant != 0),) if checked else w.shape
+        checked.append(one_filter(name, w, shape, constant, float(bias)))
     return checked
 
 
@@ -576,10 +611,13 @@ def _check_banks(
     learned: Filters,
     teacher: Filters,
     window: tuple[int, ...] | None,
+    constant: float = 0.0,
+    biases: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
     name: str = "learned",
 ) -> tuple[FloatArray, FloatArray]:
     """The filters of both as rows of one length."""
-    rows, true = bank_rows(name, learned, window), bank_rows("teacher", teacher, window)
+    rows = bank_rows(name, learned, window, constant, biases[0])
+    true = bank_rows("teacher", teacher, window, constant, biases[1])
     if rows.shape[1] != true.shape[1]:
         raise ValueError(
             f"{name} and teacher must have filters of one length, got {rows.shape[1]} and "

@@ -7,7 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
-from skconvfilter.diagnostics.filters import Filters, convolution_of, one_filter
+from skconvfilter.diagnostics.filters import (
+    Filters,
+    bias_scaling_of,
+    convolution_of,
+    one_filter,
+)
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.model.geometry import HasConvolution, PatchGeometry
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
@@ -76,21 +81,22 @@ class Subsample(NamedTuple):
             Naming the parameter that is wrong.
         """
         convolution = convolution_of(estimator, teacher)
+        constant = bias_scaling_of(estimator, teacher)
         data: NDArray[Any] = check_any_samples(X)
         check_range("X", data)
         if len(data) < 2:
             raise ValueError(
                 "X has one sample (n_samples=1): estimates need two halves to hold one out."
             )
-        _, geometry = cut_into_patches(data[:1], convolution)
-        w = one_filter("teacher", teacher, geometry.layout.window_shape)
+        _, geometry = cut_into_patches(data[:1], convolution, constant)
+        w = one_filter("teacher", teacher, geometry.layout.window_shape, constant)
         if not w.any():
             raise ValueError("teacher is zero: no filter makes an angle with it.")
         size = subsample_size(max_samples, geometry.layout, _MAX_ELEMENTS, minimum=2)
         seeds = check_random_state(random_state).randint(2**31, size=4)
         rng = np.random.default_rng(seeds)
         rows = rng.permutation(len(data))[:size]
-        samples, geometry = cut_into_patches(data, convolution, rows)
+        samples, geometry = cut_into_patches(data, convolution, constant, rows)
         return cls(samples, geometry, w, rng)
 
     def halves(self) -> list[FloatArray]:

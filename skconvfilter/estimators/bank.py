@@ -48,12 +48,12 @@ class ConvFilterBankRegressor(PatchRegressor):
     with the root mean square u of the samples.
 
     This is the model of [1]_ (which has all v = 1, all c = 0 and b = 0), fitted by its
-    algorithm: the tensor method, followed by descent. If patches do not overlap and are approximately
-    normal and independent, and if there are many samples, the filters that the tensor
-    method finds are close to the true ones, and descent from there succeeds. Correlated
-    patches are whitened first. If the tensor method gives a poor start, as it may on
-    images, the fit goes on with random starts, until one of them fits to machine precision,
-    three have found the same lowest loss, or `n_init` have been used.
+    algorithm: the tensor method, followed by descent. If patches do not overlap and are
+    approximately normal and independent, and if there are many samples, the filters that
+    the tensor method finds are close to the true ones, and descent from there succeeds.
+    Correlated patches are whitened first. If the tensor method gives a poor start, as it
+    may on images, the fit goes on with random starts, until one of them fits to machine
+    precision, three have found the same lowest loss, or `n_init` have been used.
 
     `X` has one of the forms that :class:`ConvReLUFilterRegressor` takes. Of a dask array or
     a memory-mapped file, the tensor method uses a subsample of 10,000. The order of the
@@ -156,6 +156,8 @@ class ConvFilterBankRegressor(PatchRegressor):
         Its loss; if there are more than 10,000 samples, on a subsample at first.
     coef_path_ : ndarray of shape (`n_iter_` + 1, n_filters, patch_dim)
         Its filters, beginning with the start.
+    bias_path_ : ndarray of shape (`n_iter_` + 1, n_filters)
+        Their biases.
     restart_losses_ : ndarray of shape (n_starts,)
         Objective on all samples at the end of each start; NaN if it was not needed. There
         are `n_init` starts, or as many as `init` holds, or one for a warm start.

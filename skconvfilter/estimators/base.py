@@ -136,6 +136,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     n_iter_: int
     loss_curve_: NDArray[np.float64]
     coef_path_: NDArray[np.floating[Any]]
+    bias_path_: NDArray[np.floating[Any]]
     restart_losses_: NDArray[np.float64]
     best_restart_: int
     history_: dict[str, NDArray[Any]]
@@ -300,16 +301,16 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         if not coef.any():
             # Filters of 0, which constant targets leave, are active nowhere and would stay.
             return None
-        W = join_bias(coef, self.bias_, geometry.layout)
+        W = join_bias(coef, self.bias_, geometry.layout.constant)
         return FittedFilters(W, getattr(self, self._signs))
 
     def _with_bias(
         self, geometry: PatchGeometry
     ) -> tuple[PatchGeometry, NDArray[np.floating[Any]]]:
         """Patches with an entry for the biases, and the filters for these patches."""
-        if np.any(self.bias_):
-            geometry = geometry.with_constant(1.0)
-        return geometry, join_bias(np.asarray(self.coef_), self.bias_, geometry.layout)
+        constant = float(np.any(self.bias_))
+        filters = join_bias(np.asarray(self.coef_), self.bias_, constant)
+        return geometry.with_constant(constant), filters
 
     def _check_fitted_state(self, geometry: PatchGeometry) -> None:
         """Raise ValueError unless the fitted attributes are valid for these patches."""

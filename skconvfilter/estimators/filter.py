@@ -55,11 +55,11 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     with the root mean square u of the samples.
     With ``bias=False, fit_intercept=False, output_sign=1, polish=False`` this is the model
-    and the algorithm of [1]_: stochastic gradient descent from random starts, with a two-stage
-    learning rate. By default, Levenberg-Marquardt steps follow, also from the reflections
-    of the best filters. They recover the filter behind noiseless labels where gradient
-    descent stalls at a small loss. The data need not be scaled: the fit is equivariant to
-    the scale of `X` and `y`.
+    and the algorithm of [1]_: stochastic gradient descent from random starts, with a
+    two-stage learning rate. By default, Levenberg-Marquardt steps follow, also from the
+    reflections of the best filters. They recover the filter behind noiseless labels where
+    gradient descent stalls at a small loss. The data need not be scaled: the fit is
+    equivariant to the scale of `X` and `y`.
 
     `X` may be larger than memory: a ``numpy.memmap``, or a dask array whose chunks divide
     its samples only. It is one of
@@ -176,6 +176,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Its loss; on the subsample until the last phase.
     coef_path_ : ndarray of shape (`n_iter_` + 1, patch_dim)
         Its filters, beginning with the start.
+    bias_path_ : ndarray of shape (`n_iter_` + 1,)
+        Their biases.
     restart_losses_ : ndarray of shape (n_init,)
         Objective on all samples at the end of each restart.
     best_restart_ : int

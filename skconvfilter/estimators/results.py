@@ -120,16 +120,20 @@ def search_attributes(
     history = _history(dataset, result)
     squares = _mean_squares(search.loss, result.alpha, search.w)
     ran = np.isfinite(search.history["loss"][:, search.best_restart])
+    path: NDArray[np.floating[Any]]
     path = scaling.filters(search.history["filters"][ran, search.best_restart])
     with np.errstate(over="ignore", invalid="ignore"):
-        path = path.reshape(-1, *coef_shape[:-1], dataset.geometry.layout.patch_dim)
-        path = split_bias(path, dataset.geometry.layout)[0].astype(dataset.samples.dtype)
+        path = path.astype(dataset.samples.dtype)
+    layout = dataset.geometry.layout
+    path = path.reshape(-1, *coef_shape[:-1], layout.patch_dim)
+    coef_path, bias_path = split_bias(path, layout.constant)
     fitted = {
         "loss_": float(scaling.losses(search.loss)),
         "relative_loss_": float(_relative(squares, dataset, scaling)),
         "n_iter_": max(1, int(ran.sum()) - 1),
         "loss_curve_": history["loss"][ran, search.best_restart],
-        "coef_path_": path,
+        "coef_path_": coef_path,
+        "bias_path_": bias_path,
         "restart_losses_": scaling.losses(search.restart_losses),
         "best_restart_": search.best_restart,
         "n_samples_seen_": dataset.n_samples,
@@ -166,9 +170,9 @@ def checked_filters(
         Where they, or the intercept, leave its range.
     """
     with np.errstate(over="ignore"):
-        filters = np.asarray(filters).astype(dataset.samples.dtype)
-        coef, bias = split_bias(filters, dataset.geometry.layout)
-        finite = np.isfinite(filters).all() and np.isfinite(coef.dtype.type(intercept))
+        rounded = np.asarray(filters).astype(dataset.samples.dtype)
+        coef, bias = split_bias(rounded, dataset.geometry.layout.constant)
+        finite = np.isfinite(rounded).all() and np.isfinite(coef.dtype.type(intercept))
     if not finite:
         raise ValueError(
             f"the filter that fits y exceeds the range of {coef.dtype}: the values of X "

@@ -37,7 +37,7 @@ def filter_starts(
     elif not is_option(settings.init, "ball"):
         layout = objective.geometry.layout
         filters = _given_filters(settings, seeds, layout.window_size)
-        W = scaling.inner_filters(join_bias(filters, np.zeros(len(filters)), layout).T)
+        W = scaling.inner_filters(join_bias(filters, 0.0, layout.constant).T)
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
         W, signs = _ball(objective, settings, seeds, scaling)
@@ -90,8 +90,7 @@ def bank_starts(
         return Starts(Candidates(W, signs, np.arange(1)))
     layout = sample.geometry.layout
     if not isinstance(settings.init, str):
-        zeros = np.zeros(settings.init.shape[:-1])
-        filters = scaling.inner_filters(join_bias(settings.init, zeros, layout))
+        filters = scaling.inner_filters(join_bias(settings.init, 0.0, layout.constant))
         signs = _fitting_signs(sample, filters, settings)
         W = filters.reshape(len(filters), -1).T
         return Starts(Candidates(W, signs, np.arange(len(filters))))
@@ -101,7 +100,7 @@ def bank_starts(
     if settings.init == "tensor":
         try:
             start = _tensor_start(data, settings, seeds.theory)
-            filters = join_bias(start.W.T, np.zeros(len(start.signs)), layout)
+            filters = join_bias(start.W.T, 0.0, layout.constant)
             W[:, 0], signs[0] = filters.ravel(), start.signs
             if start.warning is not None:
                 warning = f"init='tensor' gave a doubtful start: {start.warning}"

@@ -88,7 +88,7 @@ def _present_state(
             return state
     if np.any(getattr(estimator, "coef_", 0)):
         coef = np.asarray(estimator.coef_, dtype=np.float64)
-        W = join_bias(coef, estimator.bias_, layout)[:, np.newaxis]
+        W = join_bias(coef, estimator.bias_, layout.constant)[:, np.newaxis]
         sign = chosen_sign(settings, estimator.sign_)
         intercept = estimator.intercept_ if settings.fit_intercept else 0.0
         state = start_stream(W, np.array([sign]), np.array([intercept]))

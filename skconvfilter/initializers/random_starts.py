@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from skconvfilter.kernels.layout import PatchLayout
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array
@@ -12,6 +13,8 @@ from skconvfilter.model.squared_error import ROUNDING_UNITS, Array
 _MAX_DRAWS = 20
 # Samples that the lengths of a bank's filters are taken from.
 _MAX_ROWS = 1000
+# Share of the starts whose bias is 0, if filters have one.
+_WITHOUT_BIAS = 0.5
 
 
 def ball_starts(
@@ -102,7 +105,7 @@ def _live_directions(
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
-        drawn = _unit_directions([generators[i] for i in wanted], objective.patch_dim)
+        drawn = _unit_directions([generators[i] for i in wanted], objective.geometry.layout)
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
@@ -117,8 +120,11 @@ def _live_directions(
     return directions, scale
 
 
-def _unit_directions(generators: list[np.random.Generator], patch_dim: int) -> Array:
-    draws = np.array([rng.standard_normal(patch_dim) for rng in generators]).T
+def _unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:
+    draws = np.array([rng.standard_normal(layout.patch_dim) for rng in generators]).T
+    if layout.constant != 0:
+        # Half of the starts have no bias: the teacher may have none.
+        draws[-1, [rng.uniform() < _WITHOUT_BIAS for rng in generators]] = 0
     return draws / np.linalg.norm(draws, axis=0)
 
 

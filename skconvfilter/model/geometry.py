@@ -165,18 +165,23 @@ class Convolution:
             )
 
 
-def split_bias(filters: FloatArray, layout: PatchLayout) -> tuple[FloatArray, FloatArray]:
-    """Weights (..., window_size) and biases (...,) of filters (..., patch_dim)."""
-    weights, last = np.split(filters, [layout.window_size], axis=-1)
-    return weights, last.sum(axis=-1) * layout.constant
+def split_bias(filters: FloatArray, constant: float) -> tuple[FloatArray, FloatArray]:
+    """Weights (..., window_size) and biases (...,) of filters (..., patch_dim).
+
+    The bias is the weight of the constant entry of the patches, times its value; 0 if
+    there is none.
+    """
+    if constant == 0:
+        return filters, np.zeros(filters.shape[:-1], filters.dtype)
+    return filters[..., :-1], filters[..., -1] * filters.dtype.type(constant)
 
 
-def join_bias(coef: NDArray[Float], bias: ArrayLike, layout: PatchLayout) -> NDArray[Float]:
+def join_bias(coef: NDArray[Float], bias: ArrayLike, constant: float) -> NDArray[Float]:
     """Filters (..., patch_dim) from weights and biases, which need a constant entry."""
-    if layout.constant == 0:
+    if constant == 0:
         return coef
-    last = (np.asarray(bias) / layout.constant).astype(coef.dtype)
-    return np.concatenate([coef, last[..., np.newaxis]], axis=-1)
+    last = np.broadcast_to(np.asarray(bias) / constant, coef.shape[:-1])
+    return np.concatenate([coef, last[..., np.newaxis].astype(coef.dtype)], axis=-1)
 
 
 def flatten_windows(X: FloatArray) -> tuple[FloatArray, PatchGeometry]:

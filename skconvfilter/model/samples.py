@@ -53,6 +53,7 @@ def check_any_samples(X: ArrayLike) -> NDArray[Any]:
 def cut_into_patches(
     X: NDArray[Any],
     convolution: Convolution,
+    constant: float = 0.0,
     rows: slice | NDArray[np.integer[Any]] = slice(None),
 ) -> tuple[NDArray[np.float64], PatchGeometry]:
     """Flat float64 samples and their geometry.
@@ -62,6 +63,8 @@ def cut_into_patches(
     X : ndarray
         What :func:`check_any_samples` returned.
     convolution : Convolution
+    constant : float, default=0.0
+        Value of one more entry of every patch, by which filters have a bias; 0: none.
     rows : slice or ndarray of int, default=slice(None)
         The samples that are wanted.
 
@@ -81,5 +84,6 @@ def cut_into_patches(
         # Refuses what has no meaning without a window; the patches are those of X.
         convolution.geometry(1)
         samples, geometry = flatten_windows(X)
+    geometry = geometry.with_constant(constant)
     # Flat first: as float64 a window view would hold every element many times.
     return np.ascontiguousarray(samples[rows], dtype=np.float64), geometry
