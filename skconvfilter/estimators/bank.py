@@ -1,7 +1,7 @@
 """The regressor of a bank of convolutional filters."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,9 +19,10 @@ from skconvfilter.model.bank import activation_maps, bank_values, check_activati
 from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
+from skconvfilter.solvers.forward import ForwardSearch, evaluated_path
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, SearchResult
-from skconvfilter.solvers.search import sequential_multistart
+from skconvfilter.solvers.search import sequential_multistart, subsample
 
 # Samples on which starts are compared: so many, or so many for each entry of the filters.
 _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
@@ -235,19 +236,19 @@ class ConvFilterBankRegressor(PatchRegressor):
         activation: Literal[
             "relu", "leaky_relu", "squared_relu", "sigmoid", "tanh", "erf"
         ] = "relu",
-        pooling: Literal["sum", "mean"] = "sum",
-        output_weights: Literal["ones", "signs"] = "ones",
+        pooling: Literal["sum", "mean"] = "mean",
+        output_weights: Literal["ones", "signs"] = "signs",
         solver: Literal["levenberg-marquardt", "gd", "sgd"] = "levenberg-marquardt",
-        init: Literal["tensor", "random"] | ArrayLike = "tensor",
+        init: Literal["auto", "forward", "tensor", "random"] | ArrayLike = "auto",
         contraction: Literal["all", "single"] = "all",
-        n_init: int = 10,
+        n_init: Literal["auto"] | int = "auto",
         learning_rate: Literal["two-stage", "constant"]
         | Callable[..., ArrayLike] = "two-stage",
         learning_rate_init: Literal["auto"] | float = "auto",
         learning_rate_final: Literal["auto"] | float = "auto",
         switch: Literal["auto"] | int = "auto",
         batch_size: Literal["auto"] | int = "auto",
-        bias: bool = False,
+        bias: bool = True,
         fit_intercept: bool = True,
         alpha: float = 0.0,
         max_iter: Literal["auto"] | int = "auto",
@@ -406,27 +407,53 @@ class BankProblem(Problem[BankSettings, BankObjective]):
     def search(
         self,
         data: FitData[BankObjective],
-        starts: Candidates,
+        starts: Starts,
         solver: Solver | None,
         stopping: Stopping,
         rng: np.random.Generator,
         callback: Callback | None,
     ) -> SearchResult:
         sample = data.sample
+        searches: dict[int, ForwardSearch] = {}
         if solver is None:
-            solver = LevenbergMarquardt(recovery=_RECOVERY, patience=_PATIENCE)
+            metric = sample.patch_metric()
+            solver = LevenbergMarquardt(
+                recovery=_RECOVERY, patience=_PATIENCE, metric=metric
+            )
         else:
             # Gradient descent runs on all samples from its first step on.
             sample = data.objective
-        return sequential_multistart(
+        explored = subsample(data.sample, self.settings.forward_rows, rng)
+
+        def draw(restarts: Sequence[int], callback: Callback | None) -> Candidates:
+            drawn = starts.candidates.take(restarts)
+            for column, restart in enumerate(restarts):
+                if restart in starts.forward:
+                    search = searches[restart] = ForwardSearch(
+                        explored,
+                        starts.forward[restart],
+                        signed=self.settings.output_weights == "signs",
+                        floor=stopping.floor,
+                        callback=callback,
+                    )
+                    bank = search.run().padded(explored.n_filters)
+                    drawn.W[:, column], drawn.signs[column] = bank
+            return drawn
+
+        found = sequential_multistart(
             data.objective,
             sample,
-            starts,
+            starts.candidates,
             solver,
             stopping,
+            draw=draw,
             validation=data.validation,
             callback=callback,
         )
+        grown = searches.get(found.best_restart)
+        smaller = [] if grown is None else grown.smaller_banks()
+        path = evaluated_path(smaller, found, data.objective, data.validation)
+        return replace(found, path=path)
 
     def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:
         # Sums over filters and patches are often far larger than they vary: without their

@@ -269,7 +269,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         switch: Literal["auto"] | int = "auto",
         batch_size: Literal["auto"] | int = "auto",
         polish: bool = True,
-        bias: bool = False,
+        bias: bool = True,
         fit_intercept: bool = True,
         output_sign: Literal["auto", 1, -1] = "auto",
         alpha: float = 0.0,
@@ -443,7 +443,7 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
     def search(
         self,
         data: FitData[FilterObjective],
-        starts: Candidates,
+        starts: Starts,
         solver: Solver | None,
         stopping: Stopping,
         rng: np.random.Generator,
@@ -452,11 +452,11 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
         options: dict[str, Any] = {"validation": data.validation, "callback": callback}
         if not self.settings.polish:
             solver = solver or LevenbergMarquardt()
-            return descend(data.objective, starts, solver, stopping, **options)
+            return descend(data.objective, starts.candidates, solver, stopping, **options)
         return explore_and_polish(
             data.objective,
             data.sample,
-            starts,
+            starts.candidates,
             solver,
             stopping,
             max_polish=self.settings.max_polish,

@@ -1,9 +1,10 @@
 """The skeleton of every fit: what differs between models sits behind `Problem`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -77,6 +78,8 @@ class Starts(NamedTuple):
 
     candidates: Candidates
     warning: str | None = None  # what the user should know of them
+    # Generators of the restarts whose start a forward search finds during the search.
+    forward: Mapping[int, np.random.Generator] = MappingProxyType({})
 
 
 class FitData(NamedTuple, Generic[Objective]):
@@ -142,7 +145,7 @@ class Problem(ABC, Generic[Settings, Objective]):
     def search(
         self,
         data: FitData[Objective],
-        starts: Candidates,
+        starts: Starts,
         solver: Solver | None,
         stopping: Stopping,
         rng: np.random.Generator,
@@ -245,19 +248,22 @@ def run_fit(
         homogeneity=problem.homogeneity,
     )
     data = _fit_data(problem, dataset, held_out, scaling, seeds, map_blocks)
-    starts, warning = problem.draw_starts(data, scaling, seeds, fitted)
+    starts = problem.draw_starts(data, scaling, seeds, fitted)
     size = problem.size_of_values(dataset, scaling)
     rounding = _ROUNDING_UNITS * data.objective.precision * size
     stopping = Stopping(
         settings.max_iter, settings.tol, settings.n_iter_no_change, 0.5 * rounding**2
     )
-    solver = _descent(problem, data.sample, starts, scaling, stopping, seeds)
+    candidates = starts.candidates
+    solver = _descent(problem, data.sample, candidates, scaling, stopping, seeds)
     if callback is not None:
         variance = _variance(data.objective) or 1.0
         callback = partial(callback, scaling=scaling, variance=variance)
     search = problem.search(data, starts, solver, stopping, seeds.subsample, callback)
     held_out_variance = None if data.validation is None else _variance(data.validation)
-    return FitResult(search, scaling, data.objective.alpha, held_out_variance, warning)
+    return FitResult(
+        search, scaling, data.objective.alpha, held_out_variance, starts.warning
+    )
 
 
 def _split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -139,7 +139,15 @@ def search_attributes(
         "n_samples_seen_": dataset.n_samples,
         "history_": history,
     }
+    if search.path:
+        fitted["path_"] = {
+            "n_filters": search.path["n_filters"],
+            "loss": scaling.losses(search.path["loss"]),
+        }
     if result.held_out_variance is not None:
+        if search.path:
+            scores = _r2(search.path["score"], result.held_out_variance)
+            fitted["path_"]["validation_score"] = scores
         fitted |= _validation_attributes(search, result.held_out_variance, ran)
     return fitted
 

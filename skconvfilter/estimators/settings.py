@@ -27,6 +27,11 @@ _MAX_ITER_OF_BANK = {"levenberg-marquardt": 200, "gd": 3000, "sgd": 200}
 _MAX_POLISH = 100
 # Up to this many samples the automatic mini-batch is all of them.
 _FULL_BATCH, _MINI_BATCH = 200, 16
+# Samples of a forward start: so many, or so many for each entry of the filters.
+_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER = 1000, 20
+# Starts of a bank, and multiply-adds of one step on the samples of a forward start that
+# they may take together.
+_N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,7 @@ class BankSettings(FitSettings):
     activation: Activation
     pooling: str
     output_weights: str
+    forward_rows: int
     contraction: Literal["all", "single"]
 
 
@@ -104,18 +110,27 @@ def check_bank_settings(
     n_filters = check_count("n_filters", estimator.n_filters)
     activation = check_option("activation", estimator.activation, tuple(ACTIVATIONS))
     weights = ("ones", "signs")
+    common = _check_common(
+        estimator, n_samples, max_iter=_MAX_ITER_OF_BANK, rules=("two-stage", "constant")
+    )
+    init = _check_bank_init(estimator.init, n_filters, layout)
+    n_parameters = n_filters * layout.patch_dim
+    forward_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
+    if common["n_init"] == "auto":
+        forward = isinstance(init, str) and init in ("auto", "forward")
+        work = min(n_samples, forward_rows) * (
+            layout.n_patches * n_parameters + n_parameters**2
+        )
+        affordable = int(_FORWARD_BUDGET / work) if forward else _N_INIT_OF_BANK
+        common["n_init"] = min(max(affordable, 1), _N_INIT_OF_BANK)
     return BankSettings(
-        **_check_common(
-            estimator,
-            n_samples,
-            max_iter=_MAX_ITER_OF_BANK,
-            rules=("two-stage", "constant"),
-        ),
-        init=_check_bank_init(estimator.init, n_filters, layout),
+        **common,
+        init=init,
         n_filters=n_filters,
         activation=ACTIVATIONS[activation],
         pooling=check_option("pooling", estimator.pooling, POOLINGS),
         output_weights=check_option("output_weights", estimator.output_weights, weights),
+        forward_rows=forward_rows,
         contraction=check_option("contraction", estimator.contraction, ("all", "single")),
     )
 
@@ -175,7 +190,7 @@ def _check_common(
         learning_rate = check_option("learning_rate", learning_rate, rules)
     return {
         "solver": solver,
-        "n_init": check_count("n_init", estimator.n_init),
+        "n_init": _check_n_init(estimator.n_init),
         "learning_rate": learning_rate,
         "learning_rate_init": _check_rate(
             "learning_rate_init", estimator.learning_rate_init
@@ -205,6 +220,10 @@ def _check_common(
         ),
         "diagnostics": check_boolean("diagnostics", estimator.diagnostics),
     }
+
+
+def _check_n_init(n_init: Any) -> Any:
+    return "auto" if is_option(n_init, "auto") else check_count("n_init", n_init)
 
 
 def _check_real(
@@ -289,10 +308,10 @@ def _check_bank_init(
 ) -> str | NDArray[np.float64]:
     """An option, or the user's starts as float64 (n_init, n_filters, patch_dim)."""
     if isinstance(init, str):
-        return str(check_option("init", init, ("tensor", "random")))
+        return str(check_option("init", init, ("auto", "forward", "tensor", "random")))
     expected = (
-        f"init must be 'tensor', 'random' or filters of shape (n_filters={n_filters}, "
-        f"*{layout.window_shape}), (n_filters, patch_dim={layout.patch_dim}) or several "
+        "init must be 'auto', 'forward', 'tensor', 'random' or filters of shape "
+        f"(n_filters={n_filters}, *{layout.window_shape}), (n_filters, patch_dim={layout.patch_dim}) or several "
         "such banks along a first axis"
     )
     filters = _numbers_of_init(init, expected)

@@ -97,16 +97,21 @@ def bank_starts(
     signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
     W = random_banks(sample, seeds.starts, signs)
     warning = None
-    if settings.init == "tensor":
+    forward = dict(enumerate(seeds.starts)) if settings.init in ("auto", "forward") else {}
+    if settings.init == "tensor" or (settings.init == "auto" and not layout.overlaps):
         try:
             start = _tensor_start(data, settings, seeds.theory)
             filters = join_bias(start.W.T, 0.0, layout.constant)
-            W[:, 0], signs[0] = filters.ravel(), start.signs
+            if start.warning is None or settings.init == "tensor":
+                W[:, 0], signs[0] = filters.ravel(), start.signs
+                forward.pop(0, None)
             if start.warning is not None:
                 warning = f"init='tensor' gave a doubtful start: {start.warning}"
         except MomentsVanish as error:
             warning = f"init='tensor' gave no start: {error} A random one takes its place."
-    return Starts(Candidates(W, signs, np.arange(len(signs))), warning)
+    if settings.init == "auto":
+        warning = None
+    return Starts(Candidates(W, signs, np.arange(len(signs))), warning, forward)
 
 
 def bank_redraw(

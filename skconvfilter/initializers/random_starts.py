@@ -105,7 +105,7 @@ def _live_directions(
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
-        drawn = _unit_directions([generators[i] for i in wanted], objective.geometry.layout)
+        drawn = unit_directions([generators[i] for i in wanted], objective.geometry.layout)
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
@@ -120,7 +120,8 @@ def _live_directions(
     return directions, scale
 
 
-def _unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:
+def unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:
+    """A random direction per generator, as columns (patch_dim, n)."""
     draws = np.array([rng.standard_normal(layout.patch_dim) for rng in generators]).T
     if layout.constant != 0:
         # Half of the starts have no bias: the teacher may have none.

@@ -1,6 +1,7 @@
 """The objective of a bank of filters: on matrix products, and on the kernels."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 from typing import Any, Self
 
@@ -22,6 +23,10 @@ from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import PackedBlocks, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
+
+# Patches, for each entry, that their second moment is taken from; and the least share of
+# the identity in the metric, without which directions that no patch has would be free.
+_MOMENT_PATCHES, _RIDGE = 5000, 1e-3
 
 
 class BankObjective(SquaredError):
@@ -61,6 +66,61 @@ class BankObjective(SquaredError):
     def n_parameters(self) -> int:
         """Number of entries of all filters."""
         return self.n_filters * self.patch_dim
+
+    def resized(self, n_filters: int) -> Self:
+        """The objective of banks of another size, on the same samples."""
+        other = copy(self)
+        other.n_filters = n_filters
+        return other
+
+    def fits_of_filters(
+        self, filters: FloatArray, bank: FloatArray, signs: Array
+    ) -> tuple[Array, Array]:
+        """How well single filters (m, patch_dim) fit what a bank leaves unexplained.
+
+        Returns
+        -------
+        gains : ndarray of shape (m,)
+            What each takes off the mean squared error if it has its best factor.
+        factors : ndarray of shape (m,)
+            The best factors of their values.
+        """
+        values = self.values_of_filters(np.vstack([filters, bank]))
+        values, own = values[:, : len(filters)], values[:, len(filters) :]
+        errors = self.targets - own @ signs
+        shares = self.sample_weight / self.sample_weight.sum()
+        if self.fit_intercept:
+            values, errors = values - shares @ values, errors - shares @ errors
+        powers = shares @ values**2
+        products = (shares * errors) @ values
+        rounding = (ROUNDING_UNITS * self.precision) ** 2 * powers.max()
+        seen = powers > rounding
+        factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
+        return factors * products, factors
+
+    def patch_metric(self) -> Array:
+        """Second moment of the patches, of mean eigenvalue 1, and a little of the identity.
+
+        In this metric a change of a filter is as long as it changes preactivations.
+        """
+        moment = self._patch_moment()
+        scale = np.trace(moment) / len(moment) or 1.0
+        return moment / scale + _RIDGE * np.eye(len(moment))
+
+    def preactivation_scale(self) -> float:
+        """Root mean square preactivation of random filters of length 1."""
+        moment = self._patch_moment()
+        return float(np.sqrt(np.trace(moment) / len(moment))) or 1.0
+
+    def _patch_moment(self) -> Array:
+        moment, n_patches = np.zeros((self.patch_dim, self.patch_dim)), 0
+        for patches in self.patch_blocks():
+            flat = patches.reshape(-1, self.patch_dim).astype(np.float64)
+            moment += flat.T @ flat
+            n_patches += len(flat)
+            if n_patches >= _MOMENT_PATCHES * self.patch_dim:
+                break
+        return moment / n_patches
 
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
@@ -163,6 +223,15 @@ class RectifierBankObjective(BankObjective):
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches
         self._slope = slope_below_zero(self.activation) or 0.0
+
+    def values_of_filters(self, filters: FloatArray) -> Array:
+        """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
+        layout = self.geometry.layout
+        blocks = [
+            mean_rectified(self._packed(rows), layout, filters.T, self._slope)
+            for rows in self._blocks
+        ]
+        return self._scale_of_mean * np.concatenate(blocks, axis=1).T
 
     def _block(self, rows: Rows) -> Any:
         return self._packed(rows)

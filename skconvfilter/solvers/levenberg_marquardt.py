@@ -6,6 +6,7 @@ the cell.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,16 @@ class LevenbergMarquardt(Solver):
         matter, since a step out of a cell is soon a good one.
     patience : float, default=0.0
         Damping up to which rejected steps do not count as lack of progress.
+    metric : ndarray of shape (p, p), default=None
+        Damping is in this metric, for each of the filters of length p that parameters are
+        made of. None: the identity. Where the entries of patches are correlated, as those
+        of images are, steps in their own metric are much longer.
     """
 
     damping: float = 1e-3
     recovery: float = 0.0
     patience: float = 0.0
+    metric: Array | None = None
 
     def init(self, objective: SquaredError, W: Array, signs: Array) -> SolverState:
         """State at the starts."""
@@ -50,7 +56,7 @@ class LevenbergMarquardt(Solver):
         assert state.evaluation.gauss_newton is not None
         matrices = state.evaluation.gauss_newton[running]
         gradient = state.gradient[running]
-        step = -_damped_solve(matrices, damping, gradient)
+        step = -_damped_solve(matrices, damping, gradient, self._per_filter(len(state.W)))
         trial = objective.gauss_newton(state.W[:, running] + step.T, signs)
         curvature = np.einsum("rp,rpq,rq->r", step, matrices, step)
         predicted = -np.einsum("rp,rp->r", gradient, step) - 0.5 * curvature
@@ -64,22 +70,33 @@ class LevenbergMarquardt(Solver):
         state.W[:, moved] += step[accepted].T
         state.evaluation = state.evaluation.put(moved, trial.take(accepted))
 
+    def _per_filter(self, n_parameters: int) -> NDArray[Any]:
+        if self.metric is None:
+            return np.eye(n_parameters)
+        per_filter: NDArray[Any] = np.kron(
+            np.eye(n_parameters // len(self.metric)), self.metric
+        )
+        return per_filter
 
-def _damped_solve(matrices: Array, damping: Array, vectors: Array) -> Array:
-    """Solve (H + damping * mean eigenvalue of H * I) x = v for every restart.
+
+def _damped_solve(
+    matrices: Array, damping: Array, vectors: Array, metric: NDArray[Any]
+) -> Array:
+    """Solve (H + damping * mean eigenvalue of H * metric) x = v for every restart.
 
     Parameters
     ----------
     matrices : ndarray of shape (R, p, p)
     damping : ndarray of shape (R,)
     vectors : ndarray of shape (R, p)
+    metric : ndarray of shape (p, p)
     """
     n_parameters = matrices.shape[-1]
     mean_eigenvalue = np.trace(matrices, axis1=1, axis2=2) / n_parameters
     shift = damping * mean_eigenvalue
     # A filter that is active nowhere has H = 0 and v = 0: any shift gives the step 0.
     shift[mean_eigenvalue <= 0] = 1.0
-    shifted = matrices + shift[:, np.newaxis, np.newaxis] * np.eye(n_parameters)
+    shifted = matrices + shift[:, np.newaxis, np.newaxis] * metric
     return np.linalg.solve(shifted, vectors[:, :, np.newaxis])[:, :, 0]
 
 

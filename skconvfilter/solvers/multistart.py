@@ -1,9 +1,9 @@
 """Many starts in competition: which run, which are kept, what became of each restart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ class SearchResult:
     best_restart: int
     restart_losses: Array  # (n_init,), on all samples; NaN if it never ran
     history: History  # with R = n_init: a column for each restart
+    # Of the banks of every size that led to this one: "n_filters", "loss" and "score".
+    path: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class MultiStart:
         self.floor = floor
         self.validation = validation
         self.callback = callback
-        self._signs = starts.signs  # of the restarts
+        self._signs = starts.signs.copy()  # of the restarts
         self._latest = starts.W.copy()  # the best filter of each at its last advance
         self._ran = np.zeros(len(starts.signs), dtype=bool)
         self._histories: list[History] = []
@@ -230,6 +232,7 @@ class MultiStart:
         restarts, first = np.unique(advanced.restarts[ranking], return_index=True)
         best = ranking[first]  # column of each restart's best candidate
         self._latest[:, restarts] = result.W[:, best]
+        self._signs[restarts] = result.signs[best]
         self._ran[restarts] = True
         self._histories.append(self._per_restart(result.history, best, restarts))
 
@@ -285,6 +288,11 @@ class MultiStart:
             restart_losses=restart_losses,
             history=history,
         )
+
+    def follow(self, snapshot: Snapshot) -> bool:
+        """Tell the callback of a search for a start; whether to stop."""
+        self.stopped = self.callback is not None and bool(self.callback(snapshot))
+        return self.stopped
 
     def _report(self, callback: Callback, snapshot: Snapshot) -> bool:
         """Tell the callback of the best of all candidates, not only of those that run."""

@@ -1,7 +1,8 @@
 """From many starts to one minimum: the three searches that fits are made of."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -29,6 +30,9 @@ _GROUP = 3
 _SAME_SCORE, _N_AGREEING = 1e-3, 3
 # Candidates that end on all samples.
 _N_FINALISTS = 2
+
+# Starts of some restarts.
+Draw: TypeAlias = Callable[[Sequence[int], Callback | None], Candidates]
 
 _Objective = TypeVar("_Objective", bound=SquaredError)
 
@@ -155,6 +159,7 @@ def sequential_multistart(
     solver: Solver,
     stopping: Stopping,
     *,
+    draw: Draw | None = None,
     validation: SquaredError | None = None,
     callback: Callback | None = None,
 ) -> SearchResult:
@@ -170,14 +175,18 @@ def sequential_multistart(
         As for :func:`descend`.
     sample : SquaredError
         The subsample that starts are compared on; may be `objective` itself.
+    draw : callable, default=None
+        ``draw(restarts, callback)`` gives the starts of some restarts when it is their
+        turn, in the place of `starts`, and calls back as a solver does.
 
     Returns
     -------
     result : SearchResult
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
+    follow = None if callback is None else search.follow
     for group in _groups(len(starts.restarts)):
-        search.candidates = starts.take(group)
+        search.candidates = starts.take(group) if draw is None else draw(group, follow)
         search.advance(sample, solver, stopping)
         scores = np.concatenate([advanced.result.score for advanced in search.advances])
         if search.stopped or _is_settled(scores, stopping.floor):
