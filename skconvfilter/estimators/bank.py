@@ -36,28 +36,32 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
-    .. math:: \hat y = \sum_{j=1}^{t} v_j \sum_{i=1}^{k} \phi(w_j \cdot Z_i + c_j) + b,
+    .. math::
 
-    or the same with the mean over the patches in place of the inner sum. The fit minimises,
-    with sample weights :math:`\omega_n`,
+        \hat y = \sum_{j=1}^{t} \frac{v_j}{k} \sum_{i=1}^{k} \phi(w_j \cdot Z_i + c_j) + b,
+
+    with output weights v of 1 and -1. The fit minimises, with sample weights
+    :math:`\omega_n` and the root mean square u of the samples,
 
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) ,
+        + \frac{\alpha}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) .
 
-    with the root mean square u of the samples.
+    With ``output_weights="ones", pooling="sum", bias=False, fit_intercept=False`` this is
+    the model of [1]_, and ``init="tensor"`` its algorithm: the tensor method, followed by
+    descent. If patches do not overlap and are approximately normal and independent, and if
+    there are many samples, the filters that the tensor method finds are close to the true
+    ones, and descent from there succeeds. Correlated patches are whitened first.
 
-    This is the model of [1]_ (which has all v = 1, all c = 0 and b = 0), fitted by its
-    algorithm: the tensor method, followed by descent. If patches do not overlap and are
-    approximately normal and independent, and if there are many samples, the filters that
-    the tensor method finds are close to the true ones, and descent from there succeeds.
-    Correlated patches are whitened first. If the tensor method gives a poor start, as it
-    may on images, the fit goes on with random starts, until one of them fits to machine
-    precision, three have found the same lowest loss, or `n_init` have been used.
+    Images are not like this. There the fit takes forward starts: the bank grows one filter
+    after the other, each the best of several random ones for what is left unexplained, and
+    all filters are fitted together after each. It grows beyond `n_filters` and is pruned
+    back. `path_` has the loss of every size. The search ends when a start fits to machine
+    precision, when three have found the same lowest loss, or after `n_init` starts.
 
     `X` has one of the forms that :class:`ConvReLUFilterRegressor` takes. Of a dask array or
-    a memory-mapped file, the tensor method uses a subsample of 10,000. The order of the
+    a memory-mapped file, starts are found on a subsample of 10,000. The order of the
     filters has no meaning. There is no ``partial_fit``: the recursion that
     :class:`ConvReLUFilterRegressor` uses holds for a single ReLU filter.
 
@@ -75,21 +79,25 @@ class ConvFilterBankRegressor(PatchRegressor):
     activation : str, default="relu"
         The function phi of a preactivation: "relu", "leaky_relu", "squared_relu",
         "sigmoid", "tanh" or "erf". The slope of "leaky_relu" below 0 is 0.01.
-    pooling : {"sum", "mean"}, default="sum"
-        Whether activations are summed or averaged over the patches.
-    output_weights : {"ones", "signs"}, default="ones"
-        If "ones", all v are 1. If "signs", each is 1 or -1, as the start suggests.
+    pooling : {"mean", "sum"}, default="mean"
+        Whether activations are averaged or summed over the patches.
+    output_weights : {"signs", "ones"}, default="signs"
+        If "signs", each v is 1 or -1, as the start suggests. If "ones", all are 1.
     solver : {"levenberg-marquardt", "gd", "sgd"}, default="levenberg-marquardt"
         Levenberg-Marquardt steps, gradient descent as in [1]_, or its stochastic form.
-    init : {"tensor", "random"} or array, default="tensor"
-        The first start: that of the tensor method, or a random one as all others are. An
-        array holds filters of shape ``(n_filters, patch_dim)``, or in the shape of the
-        window, or several such banks.
+    init : {"auto", "forward", "tensor", "random"} or array, default="auto"
+        The starts. "forward": each bank is grown, see above. "tensor": that of the tensor
+        method, then random ones. "random": directions at random, of a length that gives
+        the values the spread of `y`. "auto": that of the tensor method if patches do not
+        overlap and if it can be trusted; then forward ones. An array holds filters of
+        shape ``(n_filters, patch_dim)``, or in the shape of the window, or several such
+        banks; their biases start at 0.
     contraction : {"all", "single"}, default="all"
         How the tensor method uses a tensor: all its slices, or, as in [1]_, one random
         contraction of them, which is less precise.
-    n_init : int, default=10
-        Largest number of starts, at most a million.
+    n_init : "auto" or int, default="auto"
+        Largest number of starts, at most a million. "auto" is 10, and of forward starts as
+        many, from 1 to 10, as take a few seconds.
     learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
         Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" does
         not exist here: [1]_ gives the step size only up to constants.
@@ -101,7 +109,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         first epoch that left more than nine tenths of the loss.
     batch_size : "auto" or int, default="auto"
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
-    bias : bool, default=False
+    bias : bool, default=True
         Whether to fit the biases c, as in ``torch.nn.Conv2d``. If False, they are 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
@@ -164,8 +172,13 @@ class ConvFilterBankRegressor(PatchRegressor):
         are `n_init` starts, or as many as `init` holds, or one for a warm start.
     best_restart_ : int
         The start that won; the tensor method's is 0.
+    path_ : dict of ndarray
+        "n_filters", "loss" and, with early stopping, "validation_score", each of shape
+        (n_sizes,): of the bank of every size that the best start has grown through, and
+        last of the fitted one. Other starts than forward ones have the fitted bank only.
     history_ : dict of ndarray
-        As of :class:`ConvReLUFilterRegressor`, one start after the other.
+        As of :class:`ConvReLUFilterRegressor`, one start after the other. The steps in
+        which a forward start grows are not in it.
     validation_scores_ : ndarray of shape (`n_iter_` + 1,)
         With early stopping, R^2 of the best start on the samples held out.
     best_validation_score_ : float
@@ -223,6 +236,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     condition_number_: float
     lambda_: float
     rho_: float
+    path_: dict[str, NDArray[Any]]
 
     def __init__(  # noqa: PLR0915
         self,

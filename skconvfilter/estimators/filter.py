@@ -114,7 +114,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
         then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
-    bias : bool, default=False
+    bias : bool, default=True
         Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.

@@ -311,8 +311,8 @@ def _check_bank_init(
         return str(check_option("init", init, ("auto", "forward", "tensor", "random")))
     expected = (
         "init must be 'auto', 'forward', 'tensor', 'random' or filters of shape "
-        f"(n_filters={n_filters}, *{layout.window_shape}), (n_filters, patch_dim={layout.patch_dim}) or several "
-        "such banks along a first axis"
+        f"(n_filters={n_filters}, *{layout.window_shape}), (n_filters, patch_dim="
+        f"{layout.patch_dim}) or several such banks along a first axis"
     )
     filters = _numbers_of_init(init, expected)
     windows = {layout.window_shape, (layout.patch_dim,)}
