@@ -41,7 +41,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         \hat y = \sum_{j=1}^{t} \frac{v_j}{k} \sum_{i=1}^{k} \phi(w_j \cdot Z_i + c_j) + b,
 
     with output weights v of 1 and -1. The fit minimises, with sample weights
-    :math:`\omega_n` and the root mean square u of the samples,
+    :math:`\omega_n` and the root mean square u of the patches,
 
     .. math::
 
@@ -512,7 +512,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         n_entries = self.settings.n_filters * layout.patch_dim
         if dataset.n_samples < n_entries:
             yield (
-                f"There are fewer samples (n_samples={dataset.n_samples}) than entries of "
-                f"the filters (n_filters * patch_dim = {n_entries}), so that many filters "
-                "fit equally well. Pass more samples, or use fewer or smaller filters."
+                f"There are fewer samples (n_samples={dataset.n_samples}) than weights and "
+                f"biases of the filters ({n_entries}), so that many filters fit equally "
+                "well. Pass more samples, or use fewer or smaller filters."
             )

@@ -16,13 +16,14 @@ from skconvfilter.estimators.out_of_core import (
     load_columns,
     sample_blocks,
 )
+from skconvfilter.model.forward import root_mean_square
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
 from skconvfilter.model.validation import check_range
 
 _DTYPES = (np.float64, np.float32)
 # Samples that the unit of the biases is taken from.
-_SCALING_ROWS = 1000
+_SCALING_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,17 @@ class Dataset:
     def with_constant(self, value: float = 0.0) -> "Dataset":
         """The same with a constant entry in every patch, by which filters have a bias.
 
-        Without a `value` it is the root mean square of the samples, so that patches have
-        about the same size in its direction as in others.
+        Without a `value` it is the root mean square of the patches, so that they have about
+        the same size in its direction as in others.
         """
         if value == 0:
             rows: Any = slice(_SCALING_ROWS)
             if isinstance(self.samples, np.ndarray) and self.n_samples > _SCALING_ROWS:
                 # Rows may be sorted.
                 rows = np.linspace(0, self.n_samples - 1, _SCALING_ROWS).astype(int)
+            weights = None if self.weights is None else self.weights[rows]
             some = np.asarray(self.samples[rows], dtype=np.float64)
-            value = float(np.sqrt(np.mean(some**2))) or 1.0
+            value = root_mean_square(some, self.geometry, weights) or 1.0
         return replace(self, geometry=self.geometry.with_constant(value))
 
     def with_unit_weights(self) -> "Dataset":

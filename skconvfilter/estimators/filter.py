@@ -53,7 +53,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
         + \frac{\alpha}{2} \left(\|w\|^2 + c^2 / u^2\right) ,
 
-    with the root mean square u of the samples.
+    with the root mean square u of the patches.
     With ``bias=False, fit_intercept=False, output_sign=1, polish=False`` this is the model
     and the algorithm of [1]_: stochastic gradient descent from random starts, with a
     two-stage learning rate. By default, Levenberg-Marquardt steps follow, also from the
@@ -158,7 +158,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     bias_ : float
         c; 0.0 without `bias`.
     bias_scaling_ : float
-        The root mean square u of (some of) the samples, 0.0 without `bias`. A bias is the
+        The root mean square u of (some of) the patches, 0.0 without `bias`. A bias is the
         weight of a constant entry of the patches: with the patches ``(Z_i, u)`` and the
         filter ``(w, c / u)`` in the place of Z_i and w, all that is said here of a filter
         holds: starts, penalty, angles, the quantities of the theory.

@@ -114,10 +114,18 @@ def check_bank_settings(
         estimator, n_samples, max_iter=_MAX_ITER_OF_BANK, rules=("two-stage", "constant")
     )
     init = _check_bank_init(estimator.init, n_filters, layout)
+    forward = isinstance(init, str) and init in ("auto", "forward")
+    if forward and common["solver"] != "levenberg-marquardt":
+        if init == "forward":
+            raise ValueError(
+                f"init='forward' is for solver='levenberg-marquardt', got solver="
+                f"{common['solver']!r}: use init='random' or init='tensor'."
+            )
+        # Gradient descent, whose rates follow from the starts, begins where they are.
+        init, forward = ("random" if layout.overlaps else "tensor"), False
     n_parameters = n_filters * layout.patch_dim
     forward_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
     if common["n_init"] == "auto":
-        forward = isinstance(init, str) and init in ("auto", "forward")
         work = min(n_samples, forward_rows) * (
             layout.n_patches * n_parameters + n_parameters**2
         )

@@ -113,14 +113,17 @@ class BankObjective(SquaredError):
         return float(np.sqrt(np.trace(moment) / len(moment))) or 1.0
 
     def _patch_moment(self) -> Array:
-        moment, n_patches = np.zeros((self.patch_dim, self.patch_dim)), 0
+        moment, n_rows, total = np.zeros((self.patch_dim, self.patch_dim)), 0, 0.0
+        n_patches = self.geometry.layout.n_patches
         for patches in self.patch_blocks():
-            flat = patches.reshape(-1, self.patch_dim).astype(np.float64)
+            weights = self.sample_weight[n_rows : n_rows + len(patches)]
+            roots = np.sqrt(weights)[:, np.newaxis, np.newaxis]
+            flat = (roots * patches).reshape(-1, self.patch_dim)
             moment += flat.T @ flat
-            n_patches += len(flat)
-            if n_patches >= _MOMENT_PATCHES * self.patch_dim:
+            n_rows, total = n_rows + len(patches), total + n_patches * weights.sum()
+            if n_rows * n_patches >= _MOMENT_PATCHES * self.patch_dim:
                 break
-        return moment / n_patches
+        return moment / total
 
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""

@@ -61,6 +61,15 @@ class PackedBlocks:
         return pack(np.asarray(self._samples[rows]), self._geometry, self._kernel)
 
 
+def root_mean_square(
+    samples: FloatArray, geometry: PatchGeometry, weights: FloatArray | None
+) -> float:
+    """Of the entries of all patches of a few samples."""
+    packed = pack(np.square(samples), geometry)
+    squares = kernel.mean_patches(packed, geometry.layout).mean(axis=0)
+    return float(np.sqrt(np.average(squares, weights=weights)))
+
+
 def model_values(
     samples: FloatArray,
     geometry: PatchGeometry,

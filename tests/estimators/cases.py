@@ -156,8 +156,16 @@ def _data(estimator, n_samples, snr, intercept, **params):
     return label(estimator(**GEOMETRY, **params), X, snr=snr, intercept=intercept)
 
 
+# The model of the paper on banks.
+PAPER = {
+    "init": "tensor",
+    "output_weights": "ones",
+    "pooling": "sum",
+    "bias": False,
+}
+
 FILTER = Case("filter", ConvReLUFilterRegressor, {"n_init": 4})
-BANK = Case("bank", ConvFilterBankRegressor, {"n_filters": 2})
+BANK = Case("bank", ConvFilterBankRegressor, {"n_filters": 2, "n_init": 2})
 CASES = [FILTER, BANK]
 # Every way to fit.
 RECIPES = [
@@ -166,18 +174,24 @@ RECIPES = [
     Case(
         "filter-gd", ConvReLUFilterRegressor, {"solver": "gd", "polish": False, "n_init": 4}
     ),
+    Case("filter-plain", ConvReLUFilterRegressor, {"bias": False, "n_init": 4}),
     Case(
         "filter-lm",
         ConvReLUFilterRegressor,
         {"solver": "levenberg-marquardt", "polish": False, "n_init": 4},
     ),
     BANK,
+    Case("bank-paper", ConvFilterBankRegressor, PAPER | {"n_filters": 2, "n_init": 3}),
     Case(
-        "bank-signs",
+        "bank-random",
         ConvFilterBankRegressor,
-        {"n_filters": 2, "init": "random", "n_init": 3, "output_weights": "signs"},
+        {"n_filters": 2, "init": "random", "n_init": 3},
     ),
-    Case("bank-tanh", ConvFilterBankRegressor, {"n_filters": 2, "activation": "tanh"}),
+    Case(
+        "bank-tanh",
+        ConvFilterBankRegressor,
+        {"n_filters": 2, "activation": "tanh", "n_init": 2},
+    ),
     Case(
         "bank-gd",
         ConvFilterBankRegressor,
@@ -192,7 +206,7 @@ RECIPES = [
             "solver": "sgd",
             "n_init": 2,
             "max_iter": 8,
-            "pooling": "mean",
+            "pooling": "sum",
         },
     ),
 ]
@@ -224,11 +238,12 @@ def values_by_loops(model, patches):
     phi = ACTIVATIONS[model.activation if is_bank else "relu"].value
     filters = np.atleast_2d(np.float64(model.coef_))
     signs = np.atleast_1d(model.output_weights_ if is_bank else model.sign_)
+    biases = np.atleast_1d(np.float64(model.bias_))
     values = []
     for sample in np.float64(patches):
         total = model.intercept_
-        for w, v in zip(filters, signs, strict=True):
-            activations = [float(phi(np.dot(w, patch))) for patch in sample]
+        for w, c, v in zip(filters, biases, signs, strict=True):
+            activations = [float(phi(np.dot(w, patch) + c)) for patch in sample]
             summed = is_bank and model.pooling == "sum"
             total += v * sum(activations) / (1 if summed else len(sample))
         values.append(total)
@@ -238,7 +253,10 @@ def values_by_loops(model, patches):
 def objective(model, X, y, weights=None):
     """The objective that the documentation states."""
     squares = np.average((model.predict(X) - y) ** 2, weights=weights)
-    return (squares + model.alpha * np.sum(np.float64(model.coef_) ** 2)) / 2
+    norms = np.sum(np.float64(model.coef_) ** 2)
+    if model.bias_scaling_ > 0:
+        norms += np.sum(np.square(model.bias_) / model.bias_scaling_**2)
+    return (squares + model.alpha * norms) / 2
 
 
 def distance(coef, expected, signs=None, expected_signs=None):

@@ -8,6 +8,7 @@ from skconvfilter.diagnostics import local_convexity
 from tests.estimators.cases import (
     BANK,
     NAMES,
+    PAPER,
     distance,
     fit_quietly,
     label,
@@ -113,7 +114,7 @@ def test_patches_of_any_covariance_will_do(activation):
 
 @pytest.mark.filterwarnings("ignore:init='tensor'")
 def test_overlapping_patches_are_fitted_with_a_warning():
-    model = make_bank(3, kernel_size=3, input_shape=(8, 8), stride=1)
+    model = make_bank(3, kernel_size=3, input_shape=(8, 8), stride=1, init="tensor")
     data = signals(800, model)
     with pytest.warns(UserWarning, match=r"patches overlap.*stride=kernel_size"):
         model.fit(data.X, data.y)
@@ -164,7 +165,8 @@ def test_fit_that_begins_on_a_subsample_ends_on_all_samples(init):
 @each_activation
 def test_gradient_descent_descends(activation):
     model = make_bank(
-        activation=activation, solver="gd", init="random", n_init=1, max_iter=100
+        activation=activation,
+        **PAPER | {"solver": "gd", "init": "random", "n_init": 1, "max_iter": 100},
     )
     data = signals(800, model)
     curve = model.fit(data.X, data.y).loss_curve_
@@ -194,7 +196,7 @@ def test_fit_that_has_converged_is_at_the_bottom(activation):
     data = signals(300, model, snr=4)
     loss = model.fit(data.X, data.y).loss_
     patient = model.set_params(n_iter_no_change=50).fit(data.X, data.y)
-    assert loss <= patient.loss_ * 1.001
+    assert loss <= patient.loss_ * 1.005
 
 
 # Starts -----------------------------------------------------------------------------------
@@ -266,7 +268,7 @@ def test_of_filters_of_zero_the_convexity_is_nan():
 @pytest.mark.parametrize("n_samples", [2, 7])
 def test_fewer_samples_than_entries_are_fitted_with_a_warning(n_samples):
     data, model = BANK.data(), BANK.make(diagnostics=True)
-    message = rf"n_samples={n_samples}\).*n_filters \* patch_dim = 8"
+    message = rf"n_samples={n_samples}\).*weights and biases of the filters \(10\)"
     with pytest.warns(UserWarning, match=message):
         model.fit(data.X[:n_samples], data.y[:n_samples])
     # Many banks fit: none is locally unique.
@@ -276,13 +278,13 @@ def test_fewer_samples_than_entries_are_fitted_with_a_warning(n_samples):
 @stops_early
 def test_enough_samples_are_no_reason_to_warn():
     data = BANK.data()
-    BANK.make(init="random").fit(data.X[:8], data.y[:8])
+    BANK.make(init="random").fit(data.X[:10], data.y[:10])
 
 
 @stops_early
 @pytest.mark.parametrize("activation", ["relu", "squared_relu", "tanh"])
 def test_more_filters_than_entries_of_a_patch_are_fitted_with_a_warning(activation):
-    model = BANK.make(activation=activation, n_filters=6)
+    model = BANK.make(activation=activation, n_filters=6, init="tensor")
     data = label(model, BANK.data().X, n_filters=2)
     with pytest.warns(UserWarning, match="init='tensor' gave no start.*6 filters"):
         model.fit(data.X, data.y)
