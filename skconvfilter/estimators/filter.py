@@ -54,7 +54,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         + \frac{\alpha}{2} \left(\|w\|^2 + c^2 / u^2\right) ,
 
     with the root mean square u of the patches.
-    With ``bias=False, fit_intercept=False, output_sign=1, polish=False`` this is the model
+    With ``fit_intercept=False, output_sign=1, polish=False`` this is the model
     and the algorithm of [1]_: stochastic gradient descent from random starts, with a
     two-stage learning rate. By default, Levenberg-Marquardt steps follow, also from the
     reflections of the best filters. They recover the filter behind noiseless labels where
@@ -114,8 +114,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
         then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
-    bias : bool, default=True
-        Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0.
+    bias : bool, default=False
+        Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0, as in [1]_.
+        Real images ask for it. The theory then holds for patches with a constant entry,
+        see `bias_scaling_`, for which gamma is close to 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     output_sign : {"auto", 1, -1}, default="auto"
@@ -269,7 +271,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         switch: Literal["auto"] | int = "auto",
         batch_size: Literal["auto"] | int = "auto",
         polish: bool = True,
-        bias: bool = True,
+        bias: bool = False,
         fit_intercept: bool = True,
         output_sign: Literal["auto", 1, -1] = "auto",
         alpha: float = 0.0,

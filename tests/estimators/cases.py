@@ -174,7 +174,7 @@ RECIPES = [
     Case(
         "filter-gd", ConvReLUFilterRegressor, {"solver": "gd", "polish": False, "n_init": 4}
     ),
-    Case("filter-plain", ConvReLUFilterRegressor, {"bias": False, "n_init": 4}),
+    Case("filter-bias", ConvReLUFilterRegressor, {"bias": True, "n_init": 4}),
     Case(
         "filter-lm",
         ConvReLUFilterRegressor,

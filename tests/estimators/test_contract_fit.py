@@ -28,7 +28,7 @@ PATCH_FORMS = {
     "list of arrays": lambda data: list(data.patches),
 }
 # Fits that end in a minimum.
-CONVERGE = ("filter", "filter-lm", "filter-plain", "bank", "bank-paper", "bank-random")
+CONVERGE = ("filter", "filter-lm", "filter-bias", "bank", "bank-paper", "bank-random")
 
 
 def preactivations(model, patches):

@@ -180,7 +180,6 @@ def test_a_step_of_gradient_descent_is_the_formula(rates, noisy, make_easy):
         polish=False,
         max_iter=1,
         output_sign=1,
-        bias=False,
         fit_intercept=False,
         learning_rate=lambda step, losses: rates,
     ).fit(noisy.X, noisy.y)
@@ -226,7 +225,7 @@ def test_starts_lie_in_the_ball_of_the_theory():
     # Normal patches, on which the norm of the teacher is estimated well.
     X = np.random.default_rng(0).standard_normal((1000, 9))
     data = label(ConvReLUFilterRegressor(), X)
-    norms = lengths_of_starts(X, data.y, init_radius="theory", bias=False)
+    norms = lengths_of_starts(X, data.y, init_radius="theory")
     radius = np.linalg.norm(data.teacher) / np.sqrt(2 * np.pi * 9)
     assert 0.8 * radius < max(norms) < 1.2 * radius
 
