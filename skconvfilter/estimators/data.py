@@ -66,12 +66,10 @@ class Dataset:
         the same size in its direction as in others.
         """
         if value == 0:
-            rows: Any = slice(_SCALING_ROWS)
-            if isinstance(self.samples, np.ndarray) and self.n_samples > _SCALING_ROWS:
-                # Rows may be sorted.
-                rows = np.linspace(0, self.n_samples - 1, _SCALING_ROWS).astype(int)
-            weights = None if self.weights is None else self.weights[rows]
-            some = np.asarray(self.samples[rows], dtype=np.float64)
+            some = np.asarray(self.samples[:_SCALING_ROWS], dtype=np.float64)
+            weights = self.with_unit_weights().weights
+            if weights is not None:
+                weights = weights[:_SCALING_ROWS]
             value = root_mean_square(some, self.geometry, weights) or 1.0
         return replace(self, geometry=self.geometry.with_constant(value))
 

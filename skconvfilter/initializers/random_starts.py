@@ -15,6 +15,8 @@ _MAX_DRAWS = 20
 _MAX_ROWS = 1000
 # Share of the starts whose bias is 0, if filters have one.
 _WITHOUT_BIAS = 0.5
+# Share of the starts that are orthogonal to the mean patch.
+_ORTHOGONAL = 0.5
 
 
 def ball_starts(
@@ -102,10 +104,12 @@ def _live_directions(
 ) -> tuple[Array, Array]:
     """Unit directions (p, R), and the scales (R,) with which they fit the targets best."""
     directions = np.empty((objective.patch_dim, len(generators)))
+    mean_patch, _ = objective.mean_patch_moments()
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
         drawn = unit_directions([generators[i] for i in wanted], objective.geometry.layout)
+        drawn = _partly_orthogonal(drawn, mean_patch, [generators[i] for i in wanted])
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
@@ -118,6 +122,22 @@ def _live_directions(
         if len(wanted) == 0:
             break
     return directions, scale
+
+
+def _partly_orthogonal(
+    directions: Array, mean_patch: Array, generators: list[np.random.Generator]
+) -> Array:
+    """Half of the directions without their part along the mean patch.
+
+    Far from 0 all patches are much alike, and most directions see nothing else.
+    """
+    axis = mean_patch / (np.linalg.norm(mean_patch) or 1.0)
+    parts = axis @ directions
+    parts[[rng.uniform() >= _ORTHOGONAL for rng in generators]] = 0
+    rest = directions - np.outer(axis, parts)
+    norms = np.linalg.norm(rest, axis=0)
+    # Of patches of one entry nothing else is left.
+    return np.where(norms > 1e-8, rest / np.where(norms > 0, norms, 1.0), directions)
 
 
 def unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:

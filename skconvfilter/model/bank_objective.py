@@ -22,11 +22,8 @@ from skconvfilter.model.bank import (
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import PackedBlocks, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.patch_metric import patch_moment
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
-
-# Patches, for each entry, that their second moment is taken from; and the least share of
-# the identity in the metric, without which directions that no patch has would be free.
-_MOMENT_PATCHES, _RIDGE = 5000, 1e-3
 
 
 class BankObjective(SquaredError):
@@ -98,32 +95,10 @@ class BankObjective(SquaredError):
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
         return factors * products, factors
 
-    def patch_metric(self) -> Array:
-        """Second moment of the patches, of mean eigenvalue 1, and a little of the identity.
-
-        In this metric a change of a filter is as long as it changes preactivations.
-        """
-        moment = self._patch_moment()
-        scale = np.trace(moment) / len(moment) or 1.0
-        return moment / scale + _RIDGE * np.eye(len(moment))
-
     def preactivation_scale(self) -> float:
         """Root mean square preactivation of random filters of length 1."""
-        moment = self._patch_moment()
+        moment = patch_moment(self.samples, self.geometry, self.sample_weight)
         return float(np.sqrt(np.trace(moment) / len(moment))) or 1.0
-
-    def _patch_moment(self) -> Array:
-        moment, n_rows, total = np.zeros((self.patch_dim, self.patch_dim)), 0, 0.0
-        n_patches = self.geometry.layout.n_patches
-        for patches in self.patch_blocks():
-            weights = self.sample_weight[n_rows : n_rows + len(patches)]
-            roots = np.sqrt(weights)[:, np.newaxis, np.newaxis]
-            flat = (roots * patches).reshape(-1, self.patch_dim)
-            moment += flat.T @ flat
-            n_rows, total = n_rows + len(patches), total + n_patches * weights.sum()
-            if n_rows * n_patches >= _MOMENT_PATCHES * self.patch_dim:
-                break
-        return moment / total
 
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""

@@ -12,6 +12,7 @@ from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import MapBlocks, joined
 from skconvfilter.model.geometry import PatchGeometry
+from skconvfilter.model.patch_metric import patch_metric
 
 Array: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = slice | NDArray[Any]
@@ -172,6 +173,10 @@ class SquaredError(ABC):
     def precision(self) -> float:
         """Rounding unit of the data."""
         return float(np.finfo(self.samples.dtype).eps)
+
+    def patch_metric(self) -> Array:
+        """See :func:`~skconvfilter.model.patch_metric.patch_metric`."""
+        return patch_metric(self.samples, self.geometry, self.sample_weight)
 
     def subset(self, rows: Rows) -> Self:
         """The objective on some of the rows, in increasing order; it has them in memory."""

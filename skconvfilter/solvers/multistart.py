@@ -64,11 +64,14 @@ class Candidates:
             restarts=self.restarts[columns],
         )
 
-    def with_perturbations(self, directions: Array) -> Self:
-        """Each also moved by a share of its norm along each of the directions (p, n)."""
-        units = directions / np.linalg.norm(directions, axis=0)
+    def with_perturbations(self, directions: Array, metric: Array) -> Self:
+        """Each also moved by a share of its norm along each of the directions (p, n).
+
+        Norms are in the metric (p, p).
+        """
+        units = directions / _norms(directions, metric)
         n_each = units.shape[1]
-        lengths = _PERTURBATION_LENGTH * np.linalg.norm(self.W, axis=0)
+        lengths = _PERTURBATION_LENGTH * _norms(self.W, metric)
         moves = np.repeat(lengths, n_each) * np.tile(units, len(lengths))
         return replace(
             self,
@@ -259,10 +262,11 @@ class MultiStart:
         """Double the candidates by their reflections."""
         self.candidates = self.candidates.with_reflections(axis)
 
-    def perturb(self, directions: Array) -> None:
+    def perturb(self, directions: Array, metric: Array) -> None:
         """Add perturbed candidates, each along an equal share of the directions (p, n)."""
         n_each = directions.shape[1] // len(self.candidates.signs)
-        self.candidates = self.candidates.with_perturbations(directions[:, :n_each])
+        directions = directions[:, :n_each]
+        self.candidates = self.candidates.with_perturbations(directions, metric)
 
     def is_settled(self) -> bool:
         """Whether to search no further: one fits to machine precision, or after a stop."""
@@ -313,6 +317,12 @@ class MultiStart:
             by_restart[name] = np.full(shape, blank, dtype=values.dtype)
             by_restart[name][:, restarts] = values[:, columns]
         return by_restart
+
+
+def _norms(W: Array, metric: Array) -> Array:
+    """Of the columns, in a metric (p, p)."""
+    norms: Array = np.sqrt(np.einsum("pr,pq,qr->r", W, metric, W))
+    return norms
 
 
 def _append_phase(history: History, phase: History) -> History:

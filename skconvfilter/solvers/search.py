@@ -121,7 +121,8 @@ def explore_and_polish(
         search.advance(sample, solver, stopping)
     n_explored = _n_explored(sample)
     search.keep(n_explored)
-    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING)
+    metric = sample.patch_metric()
+    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
     search.keep(min(_N_CONTEST, n_explored))
     search.reflect(_mean_patch_axis(sample))
@@ -130,10 +131,11 @@ def explore_and_polish(
         if search.is_settled() or n_explored < _N_PERTURBED + _N_PERTURBATIONS:
             break
         search.keep(_N_PERTURBED)
-        search.perturb(rng.standard_normal((objective.patch_dim, _N_PERTURBATIONS)))
+        normal = rng.standard_normal((objective.patch_dim, _N_PERTURBATIONS))
+        search.perturb(np.linalg.solve(np.linalg.cholesky(metric).T, normal), metric)
         search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
     search.keep(1 if search.is_settled() else min(_N_RANKED, n_explored))
-    polisher = LevenbergMarquardt()
+    polisher = LevenbergMarquardt(metric=metric)
     search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
     search.keep(_N_POLISHED)
     search.advance(objective, polisher, replace(stopping, max_iter=max_polish))

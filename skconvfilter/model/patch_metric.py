@@ -1,0 +1,53 @@
+"""The metric in which a change of a filter is as long as it changes preactivations."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.bank import bank_blocks, block_patches
+from skconvfilter.model.geometry import PatchGeometry
+
+# Patches, for each entry, that their second moment is taken from; and the least share of
+# the identity in the metric, without which directions that no patch has would be free.
+_PATCHES_PER_ENTRY, _RIDGE = 5000, 1e-6
+
+
+def patch_metric(
+    samples: Any, geometry: PatchGeometry, weights: FloatArray
+) -> NDArray[np.float64]:
+    """Second moment of the patches, of mean eigenvalue 1, and a little of the identity.
+
+    Parameters
+    ----------
+    samples : ndarray or SampleBlocks of shape (n_samples, n_features)
+        The first ones are used.
+    geometry : PatchGeometry
+    weights : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    metric : ndarray of shape (patch_dim, patch_dim)
+    """
+    moment = patch_moment(samples, geometry, weights)
+    scale = np.trace(moment) / len(moment) or 1.0
+    metric: NDArray[np.float64] = moment / scale + _RIDGE * np.eye(len(moment))
+    return metric
+
+
+def patch_moment(
+    samples: Any, geometry: PatchGeometry, weights: FloatArray
+) -> NDArray[np.float64]:
+    """Weighted mean of ``Z Z'`` over the patches of the first samples."""
+    layout = geometry.layout
+    moment, total = np.zeros((layout.patch_dim, layout.patch_dim)), 0.0
+    for rows in bank_blocks(len(samples), layout, 1):
+        patches = block_patches(np.asarray(samples[rows]), geometry)
+        roots = np.sqrt(weights[rows])[:, np.newaxis, np.newaxis]
+        flat = (roots * patches).reshape(-1, layout.patch_dim)
+        moment += flat.T @ flat
+        total += layout.n_patches * weights[rows].sum()
+        if rows.stop * layout.n_patches >= _PATCHES_PER_ENTRY * layout.patch_dim:
+            break
+    return moment / total
