@@ -60,7 +60,7 @@ def sample_moments(patches, w, teacher):
     plus, star = patches @ w > 0, patches @ teacher > 0
     k = patches.shape[1]
     pp, pm, mp = (
-        np.einsum("nk,nkp->np", active, patches) / k
+        np.einsum("nk,nkp->np", active.astype(float), patches) / k
         for active in (plus & star, plus & ~star, ~plus & star)
     )
     pairs = [(pp, pp), (pm, pm), (mp, mp), (pp, pm), (pp, mp), (pm, mp)]

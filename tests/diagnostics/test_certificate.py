@@ -17,7 +17,7 @@ from skconvfilter.model.geometry import flatten_windows
 PATCH_DIM = 5
 
 
-def patches(n_patches, n_samples=4000):
+def patches(n_patches, n_samples=2000):
     return np.random.default_rng(0).standard_normal((n_samples, n_patches, PATCH_DIM))
 
 
@@ -105,10 +105,9 @@ def test_loss_of_the_start_is_compared_with_that_of_0():
     assert below.numbers["l(w_0) / l(0)"] == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_theorem_3_3_bounds_l_cross_of_unit_patches(scale):
-    X = patches(3, 2000)
-    X = scale * X / np.linalg.norm(X, axis=2, keepdims=True)
+def test_theorem_3_3_bounds_l_cross_of_patches_of_one_length():
+    X = patches(3)
+    X = 3 * X / np.linalg.norm(X, axis=2, keepdims=True)
     result = certificate(X, TEACHER, random_state=0)
     check = checks(result)["Theorem 3.3"]
     assert check.verdict == "may hold"
@@ -120,7 +119,7 @@ def test_theorem_3_3_bounds_l_cross_of_unit_patches(scale):
 
 def test_near_the_teacher_too_l_cross_is_that_of_all_angles():
     # Hardly a patch lies between such a start and the teacher.
-    found = checks(certificate(patches(2), TEACHER, 0.95 * TEACHER, random_state=0))
+    found = checks(certificate(patches(2, 1000), TEACHER, 0.95 * TEACHER, random_state=0))
     assert found["Theorem 3.1"].verdict == "refuted"
     assert found["Theorem 3.1"].numbers["6 L_cross"] > 0.3
     assert math.isnan(found["Theorem 3.2"].numbers["phi* of the angles evaluated"])
@@ -157,7 +156,7 @@ def test_without_a_start_it_is_that_of_theorem_3_4():
 
 
 def test_start_at_the_teacher_needs_no_steps():
-    result = certificate(patches(1, 2000), TEACHER, TEACHER, random_state=0)
+    result = certificate(patches(1), TEACHER, TEACHER, random_state=0)
     assert result.relative_distance == 0
     assert result.checks[1].iterations == 0
 

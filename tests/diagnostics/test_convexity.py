@@ -6,11 +6,11 @@ from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values
 from skconvfilter.model.geometry import flatten_windows
 
-RADII = [0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99]
+RADII = [0.01, 0.3, 0.7, 0.99]
 # Of the population, from the closed form of its gradient; by patches per sample.
 GAUSSIAN = {
-    1: [0.4984, 0.4841, 0.4514, 0.4162, 0.3752, 0.3181, 0.2675],
-    4: [0.1246, 0.1209, 0.1122, 0.1021, 0.0896, 0.0712, 0.0556],
+    1: [0.4984, 0.4514, 0.3752, 0.2675],
+    4: [0.1246, 0.1122, 0.0896, 0.0556],
 }
 
 

@@ -1,5 +1,7 @@
 """The oracles against averages over many patches, and against one another."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
@@ -26,12 +28,15 @@ TEACHER = np.array([0.6, -1.5, 1.1])
 CLOSED_FORMS = {name: getattr(oracles, name) for name in QUANTITIES}
 
 
+@lru_cache(maxsize=2)
 def normal_patches(n_patches, patch_dim, seed=0):
     """Draws of N(0, I) from shifted Sobol points: means have errors of some 1e-4."""
     dim = n_patches * patch_dim
     uniform = Sobol(dim, scramble=False).random(N_SAMPLES)
     uniform = (uniform + np.random.default_rng(seed).uniform(size=dim)) % 1
-    return ndtri(uniform).reshape(N_SAMPLES, n_patches, patch_dim)
+    patches = ndtri(uniform).reshape(N_SAMPLES, n_patches, patch_dim)
+    patches.flags.writeable = False
+    return patches
 
 
 def filter_at(phi, teacher, seed=0):
@@ -64,7 +69,7 @@ class TestMoments:
         root = random_root([1.5, 0.8, 0.4]) if kind == "correlated entries" else np.eye(3)
         patches = normal_patches(n_patches, 3)
         if kind == "sphere":
-            patches /= np.linalg.norm(patches, axis=-1, keepdims=True)
+            patches = patches / np.linalg.norm(patches, axis=-1, keepdims=True)
         for seed, phi in enumerate(ANGLES):
             w = filter_at(phi, TEACHER, seed)
             expected = gaussian_moments(

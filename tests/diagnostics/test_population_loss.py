@@ -12,6 +12,7 @@ from skconvfilter.model.bank import bank_values
 from skconvfilter.model.geometry import flatten_windows
 
 CLOSED_FORMS = ["relu", "leaky_relu", "squared_relu", "erf"]
+NODES, WEIGHTS = leggauss(300)
 
 
 def bank(activation, pooling="sum"):
@@ -27,9 +28,8 @@ def coefficients(name, order, scales):
     root = np.sqrt(np.prod(np.arange(1.0, order + 1)))
     if order <= 4:
         return ACTIVATIONS[name].hermite(order, scales) / root
-    nodes, weights = leggauss(300)
-    z = np.concatenate([7 * (nodes + 1), -7 * (nodes + 1)])
-    density = np.tile(7 * weights, 2) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    z = np.concatenate([7 * (NODES + 1), -7 * (NODES + 1)])
+    density = np.tile(7 * WEIGHTS, 2) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     polynomial = hermeval(z, np.eye(order + 1)[order]) / root
     return ACTIVATIONS[name].value(np.multiply.outer(scales, z)) @ (density * polynomial)
 

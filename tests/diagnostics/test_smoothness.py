@@ -25,18 +25,19 @@ class TestAgainstClosedForms:
 
     @pytest.mark.parametrize(("n_patches", "sphere"), [(1, False), (2, True), (4, False)])
     def test_independent_isotropic_patches(self, n_patches, sphere):
-        rng, p = np.random.default_rng(0), 9
+        rng, p = np.random.default_rng(0), 5
+        angles = ANGLES[::2]
         draw = unit_sphere if sphere else lambda shape, rng: rng.standard_normal(shape)
         X, teacher = draw((20_000, n_patches, p), rng), rng.standard_normal(p)
-        result = smoothness(X, teacher, ANGLES, random_state=0)
+        result = smoothness(X, teacher, angles, random_state=0)
         dim = p if sphere else None
         expected = {
-            name: getattr(oracles, name)(ANGLES, n_patches, dim) for name in QUANTITIES
+            name: getattr(oracles, name)(angles, n_patches, dim) for name in QUANTITIES
         }
         assert_close(result, expected, rtol=0.06)
-        ratio = max(expected["disagreement"] / ANGLES)
+        ratio = max(expected["disagreement"] / angles)
         assert result.beta == pytest.approx(ratio, rel=0.06)
-        assert result.L_cross == pytest.approx(max(expected["cross"] / ANGLES), abs=0.01)
+        assert result.L_cross == pytest.approx(max(expected["cross"] / angles), abs=0.01)
 
     def test_identical_patches_are_one_patch(self):
         rng = np.random.default_rng(0)
@@ -51,7 +52,7 @@ class TestAgainstClosedForms:
         rng, p = np.random.default_rng(0), 9
         Q = np.linalg.qr(rng.standard_normal((p, p)))[0]
         root = Q * np.append([1.5, 1.0], np.full(p - 2, 0.3)) @ Q.T
-        X, teacher = rng.standard_normal((20_000, 4, p)) @ root, rng.standard_normal(p)
+        X, teacher = rng.standard_normal((10_000, 4, p)) @ root, rng.standard_normal(p)
         angle = np.pi / 4
         result = smoothness(X, teacher, [angle], random_state=0)
         for name in QUANTITIES:
@@ -210,7 +211,7 @@ def test_values_do_not_depend_on_the_order_of_the_angles():
     rng = np.random.default_rng(70002)
     rotation = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     scale = rotation * np.arange(1, 10) ** -0.5 @ rotation.T
-    X = rng.standard_normal((20_000, 4, 9)) @ scale
+    X = rng.standard_normal((5000, 4, 9)) @ scale
     teacher = rng.standard_normal(9)
     angles = np.array([np.pi / 8, np.pi / 2])
     upwards, downwards, alone = (
