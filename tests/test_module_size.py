@@ -35,11 +35,14 @@ def count_code_lines(source):
 
 @pytest.mark.parametrize("folder", ["skconvfilter", "tests", "examples", "benchmarks"])
 def test_modules_have_at_most_400_lines_of_code(folder):
-    sizes = {
-        str(path.relative_to(ROOT)): count_code_lines(path.read_text(encoding="utf-8"))
+    sources = {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert sizes
+    assert sources
+    # Most are short enough with all that is not counted.
+    long = [path for path, text in sources.items() if text.count("\n") > MAX_LINES]
+    sizes = {path: count_code_lines(sources[path]) for path in long}
     assert {path: size for path, size in sizes.items() if size > MAX_LINES} == {}
 
 

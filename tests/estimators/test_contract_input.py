@@ -1,5 +1,7 @@
 """Data that cannot be used: errors that name the array and what it should be."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,13 @@ def methods(case):
     return ["fit"] if case.is_bank else ["fit", "partial_fit"]
 
 
+@cache
+def fitted(case, form):
+    """An estimator that is asked to predict for bad samples; not to be changed."""
+    data = case.data().take(50)
+    return case.make_for(form, n_init=1).fit(getattr(data, form), data.y)
+
+
 # Samples ----------------------------------------------------------------------------------
 
 
@@ -90,7 +99,7 @@ def test_samples_are_refused_in_every_form(form, change, error, message, case):
     for method in methods(case):
         with pytest.raises(error, match=message):
             getattr(model, method)(bad, data.y)
-    model.fit(X, data.y)
+    model = fitted(case, form)
     for use in (model.predict, model.feature_map):
         with pytest.raises(error, match=message):
             use(bad)
@@ -129,7 +138,7 @@ def test_flat_samples_are_refused(change, error, message, case):
     with pytest.raises(error, match=message):
         extractor.fit(X)
     with pytest.raises(error, match=message):
-        case.make(n_init=1).fit(data.X, data.y).predict(X)
+        fitted(case, "X").predict(X)
     with pytest.raises(error, match=message):
         extractor.fit(data.X).transform(X)
 
@@ -162,7 +171,7 @@ def test_patches_are_refused(change, error, message, case):
     with pytest.raises(error, match=message):
         case.make_for_patches().fit(X, data.y)
     with pytest.raises(error, match=message):
-        case.make_for_patches(n_init=1).fit(data.patches, data.y).predict(X)
+        fitted(case, "patches").predict(X)
 
 
 def test_patches_of_another_length_are_refused(case):

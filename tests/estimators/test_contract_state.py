@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,11 @@ PASTS = [
 
 
 def with_past(case, past, **params):
+    return copy.deepcopy(_with_past(case, past, **params))
+
+
+@cache
+def _with_past(case, past, **params):
     model, data = case.make(**(QUICK | params)), case.data().take(60)
     return model if past == "unfitted" else fit_by(model, past, data)
 

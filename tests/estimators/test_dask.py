@@ -8,6 +8,8 @@ from tests.estimators.cases import BANK
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
+QUICK = {"n_init": 2, "diagnostics": False}
+
 
 @pytest.fixture(scope="module")
 def problem(all_digits):
@@ -22,11 +24,21 @@ def in_chunks(array, *sizes):
     return da.from_array(array, chunks=(chunks, *array.shape[1:]))
 
 
-@pytest.mark.parametrize("chunks", [[400], [1797], [0, 1000, 0, 796, 1, 0]], ids=str)
-@pytest.mark.parametrize("form", ["X", "patches", "windows"])
+@pytest.mark.parametrize(
+    ("form", "chunks"),
+    [
+        ("X", [400]),
+        ("X", [1797]),
+        ("X", [0, 1000, 0, 796, 1, 0]),
+        ("patches", [1797]),
+        ("patches", [0, 1000, 0, 796, 1, 0]),
+        ("windows", [400]),
+    ],
+    ids=str,
+)
 def test_the_fit_is_that_of_the_array(form, chunks, problem, make_model):
     window = {} if form == "X" else {"kernel_size": None, "input_shape": None}
-    model = make_model(n_init=4, **window)
+    model = make_model(n_init=2, **window)
     X = np.ascontiguousarray(getattr(problem, form))
     here = vars(model.fit(X, problem.y)).copy()
     there = model.fit(in_chunks(X, *chunks), problem.y)
@@ -52,7 +64,7 @@ def test_the_fit_is_that_of_the_array(form, chunks, problem, make_model):
 )
 @pytest.mark.filterwarnings("ignore:The best restart", "ignore:learning_rate='theory'")
 def test_parameters_mean_the_same(params, problem, make_model):
-    model = make_model(n_init=4, diagnostics=False, **params)
+    model = make_model(n_init=2, diagnostics=False, **params)
     here = vars(model.fit(problem.X, problem.y)).copy()
     there = model.fit(in_chunks(problem.X, 500), problem.y)
     for name in ("coef_", "intercept_", "loss_", "n_iter_"):
@@ -65,7 +77,7 @@ def test_parameters_mean_the_same(params, problem, make_model):
 @pytest.mark.parametrize("dtype", ["u1", "f2", "f4", "?", ">f4"])
 def test_dtypes_become_those_of_arrays(dtype, problem, make_model):
     X = (16 * problem.X).astype(dtype)
-    model = make_model(n_init=2, diagnostics=False)
+    model = make_model(**QUICK)
     there = model.fit(in_chunks(X, 600), problem.y).coef_
     predicted = model.predict(in_chunks(X, 600))
     here = model.fit(X, problem.y).coef_
@@ -78,7 +90,7 @@ def test_dtypes_become_those_of_arrays(dtype, problem, make_model):
 @pytest.mark.parametrize("lazy", ["y", "weights", "both"])
 def test_targets_and_weights_may_be_in_other_chunks(lazy, problem, make_model):
     weights = np.arange(1797) % 3 / 2
-    model = make_model(n_init=2, diagnostics=False)
+    model = make_model(**QUICK)
     y = in_chunks(problem.y, 1000) if lazy != "weights" else problem.y
     w = in_chunks(weights, 77) if lazy != "y" else weights
     there = vars(model.fit(in_chunks(problem.X, 500), y, w)).copy()
@@ -93,7 +105,7 @@ def test_targets_and_weights_may_be_in_other_chunks(lazy, problem, make_model):
 
 def test_targets_may_have_unknown_chunks(problem, make_model):
     y = in_chunks(problem.y, 500)
-    model = make_model(n_init=2, diagnostics=False)
+    model = make_model(**QUICK)
     model.fit(in_chunks(problem.X, 500), y[y > -np.inf])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(in_chunks(problem.X, 500), y[y > np.median(problem.y)])
@@ -106,7 +118,7 @@ def test_predictions_and_maps_are_lazy(problem, make_model):
         seen.append(len(block))
         return block
 
-    model = make_model(n_init=2).fit(problem.X, problem.y)
+    model = make_model(**QUICK).fit(problem.X, problem.y)
     X = in_chunks(problem.X, 0, 900, 897).map_blocks(make, meta=np.empty((0, 0)))
     predicted, maps = model.predict(X), model.feature_map(X)
     assert not seen
@@ -194,7 +206,7 @@ BAD_SAMPLES = {
     ("change", "error", "message"), BAD_SAMPLES.values(), ids=BAD_SAMPLES
 )
 def test_samples_are_refused(change, error, message, problem, make_model):
-    model = make_model(n_init=2).fit(problem.X[:100], problem.y[:100])
+    model = make_model(**QUICK).fit(problem.X[:100], problem.y[:100])
     before = vars(model).copy()
     with pytest.raises(error, match=message):
         model.fit(change(problem.X), problem.y)
@@ -202,7 +214,7 @@ def test_samples_are_refused(change, error, message, problem, make_model):
 
 
 def test_predictions_refuse_at_once_what_can_be_seen(problem, make_model):
-    model = make_model(n_init=2).fit(problem.X, problem.y)
+    model = make_model(**QUICK).fit(problem.X, problem.y)
     with pytest.raises(ValueError, match="64 features"):
         model.predict(in_chunks(problem.X[:, 1:], 500))
     with pytest.raises(ValueError, match="cut along its features"):
@@ -238,7 +250,7 @@ def test_what_needs_samples_in_memory_is_refused(problem, make_model):
 def test_few_samples_are_loaded_once(problem, make_model):
     """What fits into the subsample makes the very fit of the array."""
     X, y = problem.X[:700], problem.y[:700]
-    there, here = (make_model(n_init=4).fit(X, y) for X in (in_chunks(X, 100), X))
+    there, here = (make_model(**QUICK).fit(X, y) for X in (in_chunks(X, 100), X))
     np.testing.assert_array_equal(there.coef_, here.coef_)
 
 

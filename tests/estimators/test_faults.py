@@ -116,7 +116,7 @@ def assert_same(estimator, expected):
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=max(20, settings().max_examples * 2 // 5))
+@settings(max_examples=max(12, settings().max_examples // 4))
 @given(share=st.floats(0, 1))
 def test_a_fault_at_any_line_leaves_the_old_state_or_the_new(name, share):
     expected, n_lines = refitted(name)

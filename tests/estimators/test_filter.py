@@ -20,7 +20,7 @@ def make_easy():
     """Makes regressors for signals: gradient descent has a clear way to the teacher."""
 
     def make(**params):
-        return ConvReLUFilterRegressor(3, random_state=0, **params)
+        return ConvReLUFilterRegressor(3, random_state=0, diagnostics=False, **params)
 
     return make
 
@@ -119,9 +119,8 @@ def test_gradient_descent_lowers_the_loss_at_every_step(easy, make_easy):
 @pytest.mark.parametrize("patch_dim", [10, 200])
 @pytest.mark.parametrize("learning_rate", ["two-stage", "constant"])
 def test_automatic_rates_are_safe_for_patches_of_any_length(patch_dim, learning_rate):
-    model = ConvReLUFilterRegressor(
-        polish=False, n_init=4, max_iter=50, learning_rate=learning_rate, random_state=0
-    )
+    params = {"polish": False, "n_init": 2, "diagnostics": False, "random_state": 0}
+    model = ConvReLUFilterRegressor(max_iter=50, learning_rate=learning_rate, **params)
     X = np.random.default_rng(0).standard_normal((1000, patch_dim))
     model.fit(X, label(model, X).y)
     assert model.loss_curve_[-1] < 0.5 * model.loss_curve_[0]

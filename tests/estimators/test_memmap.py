@@ -35,7 +35,7 @@ def mapped(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_fit_is_that_of_the_mapped_array(dtype, params, all_digits, make_model, mapped):
     X, y = all_digits.X.astype(dtype), all_digits.y
-    there, here = (make_model(n_init=4, **params).fit(X, y) for X in (mapped(X), X))
+    there, here = (make_model(n_init=2, **params).fit(X, y) for X in (mapped(X), X))
     assert there.coef_.dtype == dtype
     rtol = 1e-9 if dtype == np.float64 else 1e-4
     np.testing.assert_allclose(there.coef_, here.coef_, rtol=rtol)
@@ -48,7 +48,7 @@ def test_patches_and_weights(all_digits, mapped):
     X, y = all_digits.patches, all_digits.y + np.sin(np.arange(1797))
     weights = np.arange(1797) % 4 * 0.5
     there, here = (
-        ConvReLUFilterRegressor(random_state=0, n_init=4).fit(X, y, weights)
+        ConvReLUFilterRegressor(random_state=0, n_init=2).fit(X, y, weights)
         for X in (mapped(X), X)
     )
     np.testing.assert_allclose(there.coef_, here.coef_, rtol=1e-9)
@@ -82,7 +82,8 @@ def test_memory_is_for_blocks_only(weighted, make_model, mapped):
 )
 @pytest.mark.parametrize("form", ["X", "patches"])
 def test_numbers_that_cannot_be_used(form, value, message, all_digits, make_model, mapped):
-    model = make_model() if form == "X" else ConvReLUFilterRegressor(random_state=0)
+    quick = {"n_init": 1, "diagnostics": False, "random_state": 0}
+    model = (make_model if form == "X" else ConvReLUFilterRegressor)(**quick)
     model.fit(getattr(all_digits, form)[:200], all_digits.y[:200])
     before = vars(model).copy()
     X = getattr(all_digits, form).astype(np.result_type(value, float))

@@ -21,6 +21,7 @@ from sklearn.utils.fixes import parse_version
 from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
 from tests.estimators.cases import BANK, DIGITS, GEOMETRY, distance
 
+QUICK = {"n_init": 4, "diagnostics": False}
 OLD_SKLEARN = parse_version(sklearn.__version__) < parse_version("1.9")
 
 
@@ -33,7 +34,7 @@ def problem(digits):
 def pipeline():
     return make_pipeline(
         ConvPatchExtractor(**DIGITS),
-        ConvReLUFilterRegressor(n_init=4, random_state=0),
+        ConvReLUFilterRegressor(**QUICK, random_state=0),
     )
 
 
@@ -58,7 +59,7 @@ def test_search_in_processes_finds_the_window(problem, pipeline):
 
 def test_flat_rows_need_no_extractor(problem, make_model):
     search = GridSearchCV(
-        make_model(n_init=4), {"kernel_size": [2, 3], "padding": [0, 1]}, cv=3
+        make_model(**QUICK), {"kernel_size": [2, 3], "padding": [0, 1]}, cv=2
     )
     search.fit(problem.X, problem.y)
     assert search.best_params_ == {"kernel_size": 3, "padding": 0}
@@ -104,13 +105,13 @@ def test_flat_patches_suit_other_estimators(problem):
 
 def test_ensembles_are_made_of_it(problem, make_model):
     stack = StackingRegressor(
-        [("two", make_model(kernel_size=2, n_init=4)), ("three", make_model(n_init=4))],
+        [("two", make_model(kernel_size=2, **QUICK)), ("three", make_model(**QUICK))],
         final_estimator=Ridge(alpha=1e-6),
         cv=3,
     ).fit(problem.X, problem.y)
     assert stack.score(problem.X, problem.y) > 0.999
     bagging = BaggingRegressor(
-        make_model(n_init=4), n_estimators=3, max_samples=0.8, random_state=0
+        make_model(**QUICK), n_estimators=3, max_samples=0.8, random_state=0
     ).fit(problem.X, problem.y, sample_weight=np.ones(150))
     assert bagging.score(problem.X, problem.y) > 0.999
 
@@ -199,9 +200,9 @@ def test_memory_maps_of_joblib_are_fitted(form, case):
 def test_fits_in_threads_do_not_meet(case):
     data = case.data()
     params = {"init": "random"} if case.is_bank else {}
-    models = [case.make(**params, random_state=seed) for seed in range(8)]
+    models = [case.make(**params, random_state=seed) for seed in range(6)]
     expected = [clone(model).fit(data.X, data.y) for model in models]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda model: model.fit(data.X, data.y), models))
     for model, alone in zip(models, expected, strict=True):
         np.testing.assert_array_equal(model.coef_, alone.coef_)

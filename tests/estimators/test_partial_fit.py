@@ -37,7 +37,7 @@ def make_stream(n_samples=2500, *, sign=1, seed=0, **options):
 
 @pytest.mark.parametrize(
     ("n_samples", "block", "sign"),
-    [(800, 1, 1), (2500, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
+    [(500, 1, 1), (1400, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
 )
 def test_stream_leads_to_the_teacher(n_samples, block, sign):
     X, y, teacher = make_stream(n_samples, sign=sign)
