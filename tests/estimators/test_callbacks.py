@@ -80,7 +80,7 @@ UNFITTED = {
     "sgd": (FILTER, {"polish": False, "learning_rate_init": 0.1, "tol": 1e-3}),
     "early stopping": (FILTER, {"early_stopping": True}),
     "bank": (BANK, {"init": "random", "n_init": 3}),
-    "bank gd": (BANK, {"init": "random", "n_init": 2, "solver": "gd"}),
+    "bank gd": (BANK, {"init": "random", "n_init": 2, "solver": "gd", "tol": 1e-2}),
 }
 
 

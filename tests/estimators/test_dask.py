@@ -78,8 +78,8 @@ def test_parameters_mean_the_same(params, problem, make_model):
 def test_dtypes_become_those_of_arrays(dtype, problem, make_model):
     X = (16 * problem.X).astype(dtype)
     model = make_model(**QUICK)
-    there = model.fit(in_chunks(X, 600), problem.y).coef_
-    predicted = model.predict(in_chunks(X, 600))
+    there = model.fit(in_chunks(X, 900), problem.y).coef_
+    predicted = model.predict(in_chunks(X, 900))
     here = model.fit(X, problem.y).coef_
     assert there.dtype == here.dtype
     np.testing.assert_allclose(there, here, rtol=1e-4 if dtype == "f4" else 1e-9)
