@@ -146,7 +146,9 @@ def test_layout_in_memory_does_not_matter(form, change, case):
     expected = fitted(case, form, 60, **quick(case))
     changed = change(np.array(X))
     before = np.array(changed)
-    model = fit_quietly(case.make_for(form, **quick(case)), changed, change(np.array(data.y)))
+    model = fit_quietly(
+        case.make_for(form, **quick(case)), changed, change(np.array(data.y))
+    )
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-10)
     np.testing.assert_allclose(model.predict(changed), expected.predict(X), rtol=1e-10)
     np.testing.assert_array_equal(changed, before)

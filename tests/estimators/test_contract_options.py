@@ -14,6 +14,7 @@ from tests.estimators.cases import BANK, FILTER, RECIPES, distance
 
 DESCENDING = [recipe for recipe in RECIPES if recipe.descends and str(recipe) != "filter"]
 
+
 @cache
 def fitted(recipe, **params):
     """A fit without weights, with which others are compared; not to be changed."""
