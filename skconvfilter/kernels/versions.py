@@ -2,7 +2,9 @@
 
 import platform
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from skconvfilter.kernels import dispatch
 
@@ -37,8 +39,26 @@ def show_versions() -> None:
     lines["available kernels"] = ", ".join(dispatch.available_kernels())
     if dispatch.why_not_compiled:
         lines["no compiled kernels"] = dispatch.why_not_compiled
+        shadowed = _shadowed_kernels()
+        if shadowed is not None:
+            lines["shadowed"] = (
+                f"{shadowed} has compiled kernels, but the package was imported from "
+                f"{Path(__file__).parent}: install it there with pip install -e, or start "
+                "Python in another folder"
+            )
     for name, value in lines.items():
         print(f"{name}: {value}")
+
+
+def _shadowed_kernels() -> Path | None:
+    """Folder of an installed package with compiled kernels, later on the path."""
+    for entry in sys.path:
+        folder = Path(entry, "skconvfilter", "kernels").absolute()
+        if folder != Path(__file__).parent and any(
+            folder.joinpath(f"compiled{suffix}").exists() for suffix in EXTENSION_SUFFIXES
+        ):
+            return folder
+    return None
 
 
 def _version(package: str) -> str:

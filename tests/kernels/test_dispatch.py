@@ -1,8 +1,10 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
 from pathlib import Path
 
@@ -121,3 +123,26 @@ def test_show_versions_lists_every_dependency_and_the_kernels(capsys):
     assert lines["kernel"] == dispatch.kernel.name
     assert lines["available kernels"] == ", ".join(available_kernels())
     assert ("no compiled kernels" in lines) == (available_kernels() == ["numpy"])
+    assert "shadowed" not in lines
+
+
+def test_show_versions_says_that_a_checkout_shadows_compiled_kernels(tmp_path):
+    checkout, installed = tmp_path / "checkout", tmp_path / "installed"
+    sources = ROOT / "skconvfilter"
+    without_kernels = shutil.ignore_patterns("compiled.*", "__pycache__")
+    shutil.copytree(sources, checkout / sources.name, ignore=without_kernels)
+    kernels = installed / "skconvfilter" / "kernels"
+    kernels.mkdir(parents=True)
+    (kernels / f"compiled{EXTENSION_SUFFIXES[0]}").touch()
+    process = subprocess.run(
+        [sys.executable, "-c", "import skconvfilter; skconvfilter.show_versions()"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(installed), "SKCONVFILTER_KERNEL": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = dict(line.split(": ", 1) for line in process.stdout.splitlines())
+    assert lines["kernel"] == "numpy"
+    assert str(kernels) in lines["shadowed"]
+    assert "pip install -e" in lines["shadowed"]
