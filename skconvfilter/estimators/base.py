@@ -227,7 +227,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             if problem.settings.diagnostics:
                 fitted |= problem.theory_attributes(dataset, result, seeds.theory)
         replace_fitted(self, fitted)
-        callbacks.on_fit_end()
+        callbacks.on_fit_end(result.search, fitted["loss_"])
         return problem, dataset, result
 
     @in_blocks

@@ -1,5 +1,6 @@
 """What follows a fit: scikit-learn's callbacks, and the table of ``verbose``."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from skconvfilter.estimators.results import Scaling
 from skconvfilter.solvers.driver import Snapshot
+from skconvfilter.solvers.multistart import SearchResult
 
 if TYPE_CHECKING:
     # scikit-learn has no types.
@@ -35,12 +37,15 @@ __all__ = ["CallbackSupportMixin", "FitCallbacks", "with_callbacks"]
 # name. It may raise ValueError where there are none.
 Attributes = Callable[..., dict[str, Any]]
 
+# When ``verbose=1`` prints a line: after that time, or at that part of the loss printed.
+_SECONDS_PER_LINE, _LOWER_LOSS = 1.0, 0.1
+
 
 class FitCallbacks:
     """Those that follow one fit of an estimator, from its beginning on."""
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
-        self._table = _Table() if estimator.verbose else None
+        self._table = _Table(estimator.verbose) if estimator.verbose else None
         # Without callbacks not even a task is made. The mixin offers no public way to ask.
         followed = getattr(estimator, "_skl_callbacks", None)
         self._tasks = _Tasks(estimator, X, y, sample_weight) if followed else None
@@ -55,8 +60,10 @@ class FitCallbacks:
             return None
         return partial(self._end_iteration, attributes)
 
-    def on_fit_end(self) -> None:
-        """The estimator is fitted."""
+    def on_fit_end(self, search: SearchResult, loss: float) -> None:
+        """The estimator is fitted, with a loss in the units of the user."""
+        if self._table is not None:
+            self._table.end(search, loss)
         if self._tasks is not None:
             self._tasks.end()
 
@@ -64,7 +71,7 @@ class FitCallbacks:
         self, attributes: Attributes, snapshot: Snapshot, scaling: Scaling, variance: float
     ) -> bool:
         if self._table is not None:
-            self._table.print(snapshot, variance)
+            self._table.add(snapshot, variance)
         if self._tasks is None:
             return False
         return self._tasks.end_iteration(partial(attributes, scaling, snapshot.incumbent))
@@ -113,19 +120,41 @@ class _Tasks:
 
 
 class _Table:
-    """Prints a line for every iteration, with the share of the variance that is left."""
+    """Prints where the search stands, with the share of the variance that is left.
 
-    def __init__(self) -> None:
+    With ``verbose=1`` that is a line for the first iteration, then one a second, and one
+    where the best loss has fallen to a tenth since the last line; with more, a line for
+    every iteration.
+    """
+
+    def __init__(self, verbose: int) -> None:
+        self._every_iteration = verbose > 1
         self._n_iterations = 0
         self._begin = perf_counter()
+        self._printed_at, self._printed_loss = -math.inf, math.inf
 
-    def print(self, snapshot: Snapshot, variance: float) -> None:
-        if self._n_iterations == 0:
-            print("phase     iteration  running  unexplained   seconds")
+    def add(self, snapshot: Snapshot, variance: float) -> None:
         self._n_iterations += 1
-        unexplained = 2 * snapshot.incumbent.loss / variance
-        seconds = perf_counter() - self._begin
-        print(
+        loss, seconds = snapshot.incumbent.loss, perf_counter() - self._begin
+        due = seconds >= self._printed_at + _SECONDS_PER_LINE
+        if not (self._every_iteration or due or loss <= _LOWER_LOSS * self._printed_loss):
+            return
+        if self._n_iterations == 1:
+            self._print("phase     iteration  running  unexplained   seconds")
+        self._printed_at, self._printed_loss = seconds, loss
+        self._print(
             f"{snapshot.stage:8}{self._n_iterations:11d}{snapshot.n_running:9d}"
-            f"{unexplained:13.3e}{seconds:10.2f}"
+            f"{2 * loss / variance:13.3e}{seconds:10.2f}"
         )
+
+    def end(self, search: SearchResult, loss: float) -> None:
+        self._print(
+            f"end: {search.status.value}; best_restart_={search.best_restart}, "
+            f"loss_={loss:.4g}, {self._n_iterations} iterations, "
+            f"{perf_counter() - self._begin:.1f} seconds"
+        )
+
+    @staticmethod
+    def _print(line: str) -> None:
+        # In a pipe lines would wait for each other.
+        print(line, flush=True)

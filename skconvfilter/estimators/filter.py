@@ -147,9 +147,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
     random_state : int, RandomState instance or None, default=None
         Randomness of starts, mini-batches, subsample and validation split.
     verbose : int, default=0
-        If positive, a line is printed for every iteration: its phase, its number, the
-        number of running restarts, the share of the variance of `y` that the best one
-        leaves unexplained, and the time.
+        1: progress is printed, at most one line a second and one for each tenfold
+        decrease of the best loss: the phase, the iteration, the number of running
+        restarts, the share of the variance of `y` that the best one leaves unexplained,
+        and the time. A last line says why the fit ended. 2: a line for every iteration.
 
     Attributes
     ----------

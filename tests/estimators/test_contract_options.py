@@ -1,6 +1,10 @@
 """Both regressors: penalty, weights, stopping, warnings, threads, randomness, progress."""
 
+import io
+import itertools
 import re
+import sys
+import time
 from functools import cache
 
 import joblib
@@ -270,8 +274,8 @@ def test_progress_is_printed_only_on_demand(recipe, capsys):
     recipe.fit(data).predict(data.X)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
-    model = recipe.fit(data, verbose=1)
-    header, *lines = capsys.readouterr().out.splitlines()
+    model = recipe.fit(data, verbose=2)
+    header, *lines, end = capsys.readouterr().out.splitlines()
     assert header.split() == ["phase", "iteration", "running", "unexplained", "seconds"]
     # A line for every iteration.
     assert len(lines) == len(model.history_["iteration"]) - 1
@@ -288,3 +292,31 @@ def test_progress_is_printed_only_on_demand(recipe, capsys):
     assert shares[-1] == pytest.approx(2 * model.loss_ / data.y.var(), rel=1e-3)
     assert (np.diff(seconds) >= 0).all()
     assert seconds[0] >= 0
+    assert end.startswith("end: ")
+    assert f"; best_restart_={model.best_restart_}, loss_={model.loss_:.4g}, " in end
+    assert f" {len(lines)} iterations, " in end
+
+
+def test_verbose_1_prints_few_lines_and_waits_for_no_buffer(recipe, monkeypatch):
+    data = recipe.data()
+
+    class Pipe(io.StringIO):
+        """Keeps what has been flushed."""
+
+        flushed = ""
+
+        def flush(self):
+            self.flushed = self.getvalue()
+
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    begin = time.perf_counter()
+    recipe.fit(data, verbose=1)
+    seconds = time.perf_counter() - begin
+    assert pipe.flushed == pipe.getvalue()
+    _, first, *lines, end = pipe.flushed.splitlines()
+    assert first.rsplit(maxsplit=4)[1] == "1"
+    assert end.startswith("end: ")
+    shares = [float(line.rsplit(maxsplit=4)[3]) for line in [first, *lines]]
+    fallen = sum(after <= 0.1 * before for before, after in itertools.pairwise(shares))
+    assert len(lines) <= seconds + fallen
