@@ -28,6 +28,33 @@ def test_citation_has_the_version():
     assert f"\nversion: {skconvfilter.__version__}\n" in text
 
 
+def test_addresses_of_the_project_are_in_two_files():
+    # Until there is an address they hold a placeholder, which a release replaces there.
+    urls = pyproject()["project"]["urls"]
+    site, repository = urls["Documentation"], urls["Repository"]
+    assert all(url.startswith((site, repository)) for url in urls.values())
+    bare = [url.removeprefix("https://").removesuffix("/") for url in (site, repository)]
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in (
+            ".ci",
+            ".github",
+            "benchmarks",
+            "docs",
+            "examples",
+            "skconvfilter",
+            "",
+        )
+        for path in ((ROOT / folder).rglob("*") if folder else ROOT.glob("*"))
+        if path.suffix in {".cff", ".cfg", ".md", ".py", ".rst", ".toml", ".yaml", ".yml"}
+        if not {"_build", "auto_examples", "generated"} & set(path.parts)
+        if any(name in path.read_text(encoding="utf-8") for name in bare)
+    }
+    assert found == {"CITATION.cff", "pyproject.toml"}
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nurl: {repository}\n" in citation
+
+
 def test_py_typed_is_shipped():
     assert files("skconvfilter").joinpath("py.typed").is_file()
     # An editable install has the file in any case, a wheel only if it is listed.

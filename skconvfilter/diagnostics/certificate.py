@@ -17,6 +17,7 @@ from skconvfilter.diagnostics.filters import Filters, one_filter
 from skconvfilter.diagnostics.sampling import Estimate, Subsample, check_confidence
 from skconvfilter.diagnostics.search import THOROUGH, SearchBudget
 from skconvfilter.diagnostics.smoothness import Smoothness, estimate_smoothness
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.diagnostics.theorems import (
     Profile,
     Start,
@@ -39,8 +40,8 @@ from skconvfilter.model.geometry import HasConvolution
 from skconvfilter.model.validation import check_filter, check_positive, check_range
 
 
-@dataclass(frozen=True, eq=False)
-class Path:
+@dataclass(frozen=True, eq=False, repr=False)
+class Path(Summary):
     r"""The filters that a fit went through, compared with the teacher.
 
     Attributes
@@ -78,8 +79,8 @@ class Path:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(Summary):
     """What :func:`certificate` says; ``print`` shows it as a report.
 
     Attributes
@@ -108,6 +109,16 @@ class Certificate:
     smoothness: Smoothness
     convexity: OnePointConvexity
     path: Path | None
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(check.theorem, check.verdict, check.condition) for check in self.checks]
+
+    def __repr__(self) -> str:
+        theorems: dict[str, list[str]] = {}
+        for check in self.checks:
+            theorems.setdefault(check.verdict, []).append(check.theorem)
+        verdicts = (f"{verdict}: {', '.join(names)}" for verdict, names in theorems.items())
+        return f"Certificate({'; '.join(verdicts)})"
 
     def __str__(self) -> str:
         angle = f"{math.degrees(self.phi_0):.1f} degrees"

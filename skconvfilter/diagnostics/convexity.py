@@ -30,6 +30,7 @@ from skconvfilter.diagnostics.search import (
     ascend,
     random_directions,
 )
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.model.activations import Activation, local_convexity_moments
@@ -53,8 +54,8 @@ LEAST_RADIUS = 1e-12
 _MAX_ELEMENTS = 2**26
 
 
-@dataclass(frozen=True, eq=False)
-class OnePointConvexity:
+@dataclass(frozen=True, eq=False, repr=False)
+class OnePointConvexity(Summary):
     r"""What :func:`one_point_convexity` estimates on shells about the teacher.
 
     Attributes
@@ -294,8 +295,8 @@ def _check_radii(given: ArrayLike) -> FloatArray:
     return radii
 
 
-@dataclass(frozen=True, eq=False)
-class LocalConvexity:
+@dataclass(frozen=True, eq=False, repr=False)
+class LocalConvexity(Summary):
     """What :func:`local_convexity` says of a bank; ``print`` shows it as a report.
 
     Attributes

@@ -20,6 +20,7 @@ from skconvfilter.diagnostics.filters import (
     convolution_of,
     one_filter,
 )
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.kernels.reference import append_constant, patch_windows
 from skconvfilter.model.activations import Activation
@@ -43,8 +44,8 @@ _ROUNDING = ROUNDING_UNITS * float(np.finfo(np.float64).eps)
 _CHUNK_ELEMENTS = 2**17
 
 
-@dataclass(frozen=True, eq=False)
-class Recovery:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recovery(Summary):
     """Fitted filters compared with the true ones; what :func:`recovery` returns.
 
     The arrays have one entry for every filter: one in all for a single filter.
@@ -85,8 +86,8 @@ class Recovery:
     indistinguishable: bool | None
 
 
-@dataclass(frozen=True, eq=False)
-class Interpolation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interpolation(Summary):
     """Loss along the line through two filters; what :func:`interpolation` returns.
 
     Attributes

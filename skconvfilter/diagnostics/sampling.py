@@ -13,6 +13,7 @@ from skconvfilter.diagnostics.filters import (
     convolution_of,
     one_filter,
 )
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 from skconvfilter.model.geometry import HasConvolution, PatchGeometry
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
@@ -26,8 +27,8 @@ _MAX_ELEMENTS = 2**23
 _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
 
 
-@dataclass(frozen=True, eq=False)
-class Estimate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate(Summary):
     """An extreme over many filters, of :func:`smoothness` or :func:`one_point_convexity`.
 
     It is searched on halves of the samples in turn. The arrays have one entry for every

@@ -23,6 +23,7 @@ from skconvfilter.diagnostics.search import (
     SearchBudget,
     contributions,
 )
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.kernels.reference import all_patches
 from skconvfilter.model.events import TeacherEvents
@@ -36,8 +37,8 @@ _N_ANGLES = 9
 _PATCHES_PER_ENTRY = 20
 
 
-@dataclass(frozen=True, eq=False)
-class Smoothness:
+@dataclass(frozen=True, eq=False, repr=False)
+class Smoothness(Summary):
     r"""The quantities of Assumptions 3.1 and 3.2, as :func:`smoothness` estimates them.
 
     With :math:`\bar Z_{++}`, :math:`\bar Z_{+-}`, :math:`\bar Z_{-+}` the means of a

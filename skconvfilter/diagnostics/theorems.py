@@ -14,6 +14,7 @@ from skconvfilter.diagnostics.initialization import (
 )
 from skconvfilter.diagnostics.sampling import Subsample
 from skconvfilter.diagnostics.smoothness import Smoothness
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.kernels.reference import all_patches
 from skconvfilter.model.forward import model_values, row_blocks
@@ -28,8 +29,8 @@ _SAME_LENGTH = 1e-6
 _BANDS, _MIN_IN_BAND = np.linspace(np.pi / 36, np.pi / 2, 18), 100
 
 
-@dataclass(frozen=True)
-class TheoremCheck:
+@dataclass(frozen=True, repr=False)
+class TheoremCheck(Summary):
     """A theorem and the numbers of its condition, as :func:`certificate` checks it.
 
     Attributes

@@ -26,7 +26,7 @@ from skconvfilter.estimators.results import FitResult, search_attributes
 from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.model.geometry import PatchGeometry, join_bias
 from skconvfilter.solvers.driver import Status
-from skconvfilter.version import __version__
+from skconvfilter.version import __version__, documentation_url
 
 if TYPE_CHECKING:
     # scikit-learn has no types. Type checkers and editors are to know these parts of it:
@@ -90,7 +90,17 @@ class VersionWarning(InconsistentVersionWarning):
 
 
 class PersistentEstimator(BaseEstimator):
-    """An estimator whose state, in a file, is plain and knows the package's version."""
+    """An estimator whose state, in a file, is plain and knows the package's version.
+
+    In notebooks, scikit-learn links it to its page of the documentation.
+    """
+
+    _doc_link_module = "skconvfilter"
+
+    @property
+    def _doc_link_template(self) -> str:
+        pages = documentation_url()
+        return f"{pages}generated/skconvfilter.{{estimator_name}}.html" if pages else ""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), "_skconvfilter_version": __version__}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.plotting.validation import fitted_model
 
@@ -23,7 +24,7 @@ _LOWEST, _HIGHEST = 1e-32, 1e32
 _HEADROOM = 100.0
 
 
-class ConvergenceDisplay:
+class ConvergenceDisplay(Summary):
     r"""Relative loss against iteration, for every restart.
 
     The relative loss is the mean squared error over the squared mean of the targets,

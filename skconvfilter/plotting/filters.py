@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 
 from skconvfilter.diagnostics.recovery import recovery
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.plotting.validation import fitted_model
 
@@ -37,7 +38,7 @@ _SQUARE_PIXELS = 1 / 3, 3.0
 _MAX_PAIRS = 4
 
 
-class FilterDisplay:
+class FilterDisplay(Summary):
     """Filters side by side on one scale, such as the true and the learned one.
 
     Filters with two axes are drawn as images with one colour scale for all, symmetric

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from skconvfilter.diagnostics.filters import Filters
 from skconvfilter.diagnostics.recovery import interpolation
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.geometry import HasConvolution
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _LOWEST = 1e-30
 
 
-class InterpolationDisplay:
+class InterpolationDisplay(Summary):
     r"""Relative loss on the line through two filters.
 
     The filters are :math:`\alpha w_1 + (1 - \alpha) w_2`, and the loss is relative to

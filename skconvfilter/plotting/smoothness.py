@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from skconvfilter.diagnostics.filters import Filters
 from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
+from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _LABELS = {
 }
 
 
-class SmoothnessDisplay:
+class SmoothnessDisplay(Summary):
     r"""Curves of gamma, L, disagreement and cross norms against the angle to the teacher.
 
     A filter is easy to learn where gamma is not far below L. Lines are the held-out

@@ -121,3 +121,23 @@ def test_early_stopping_fails_only_where_a_random_split_must(estimator):
 def test_flattening_extractor_keeps_the_contract_of_transformers(name):
     check = getattr(estimator_checks, name)
     check("ConvPatchExtractor", ConvPatchExtractor(flatten=True))
+
+
+@pytest.mark.parametrize(
+    "cls", [ConvReLUFilterRegressor, ConvFilterBankRegressor, ConvPatchExtractor]
+)
+def test_notebooks_link_to_the_documentation(cls, tmp_path, monkeypatch):
+    name = cls.__name__
+    estimator = cls(2) if cls is ConvFilterBankRegressor else cls()
+    folder = tmp_path / "skconvfilter-9.dist-info"
+    folder.mkdir()
+    metadata = "Name: skconvfilter\nVersion: 9\n"
+    url = "Project-URL: Documentation, https://example.org/docs/\n"
+    monkeypatch.syspath_prepend(tmp_path)
+    for text, link in [
+        (metadata + url, f"https://example.org/docs/generated/skconvfilter.{name}.html"),
+        (metadata, ""),
+    ]:
+        (folder / "METADATA").write_text(text)
+        assert estimator._get_doc_link() == link
+        assert f'href="{link}"' in estimator._repr_html_() or not link
