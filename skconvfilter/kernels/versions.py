@@ -6,6 +6,8 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from threadpoolctl import threadpool_info
+
 from skconvfilter.kernels import dispatch
 
 _PACKAGES = [
@@ -16,11 +18,19 @@ _PACKAGES = [
     "joblib",
     "threadpoolctl",
     "matplotlib",
+    # Optional
+    "dask",
+    "distributed",
+    "onnx",
+    "pandas",
+    "rich",
 ]
 
 
 def show_versions() -> None:
-    """Print the versions of Python and of the packages used, and which kernels run.
+    """Print versions of Python and of packages, the BLAS, and which kernels run.
+
+    ``python -m skconvfilter`` prints the same.
 
     The kernels are compiled for the instruction sets of common processors, and the best
     one that the machine has is taken. The environment variable ``SKCONVFILTER_KERNEL``,
@@ -35,6 +45,11 @@ def show_versions() -> None:
     lines = {name: _version(name) for name in _PACKAGES}
     lines["python"] = sys.version.replace("\n", " ")
     lines["platform"] = platform.platform()
+    lines["blas"] = "; ".join(
+        f"{library['internal_api']} {library['version']}, {library['num_threads']} threads"
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    )
     lines["kernel"] = dispatch.kernel.name
     lines["available kernels"] = ", ".join(dispatch.available_kernels())
     if dispatch.why_not_compiled:

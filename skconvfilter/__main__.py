@@ -1,0 +1,6 @@
+"""``python -m skconvfilter`` prints what runs here, for bug reports."""
+
+from skconvfilter.kernels.versions import show_versions
+
+if __name__ == "__main__":
+    show_versions()
