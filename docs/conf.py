@@ -1,11 +1,23 @@
 """Settings of the documentation, built by ``sphinx-build -W docs docs/_build/html``.
 
-The build needs no network: other projects' names are looked up in ``inventories``.
+Neither the build nor the pages need a network: other projects' names are looked up in
+``inventories``, and MathJax is copied from a Python package.
 """
+
+import sys
+import tomllib
+from importlib.metadata import files
+from pathlib import Path
 
 import matplotlib
 
 import skconvfilter
+
+DOCS = Path(__file__).parent
+# For gallery.py
+sys.path.insert(0, str(DOCS))
+# The only addresses of the project are there.
+URLS = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["urls"]
 
 # The examples run without a screen.
 matplotlib.use("Agg")
@@ -22,6 +34,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
@@ -56,6 +69,7 @@ _PROJECTS = {
     "matplotlib": "https://matplotlib.org/stable/",
     "numpy": "https://numpy.org/doc/stable/",
     "sklearn": "https://scikit-learn.org/stable/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
 }
 intersphinx_mapping = {
     name: (address, f"inventories/{name}.txt") for name, address in _PROJECTS.items()
@@ -68,18 +82,35 @@ sphinx_gallery_conf = {
     "doc_module": ("skconvfilter",),
     "reference_url": {"skconvfilter": None},
     "backreferences_dir": "generated/backreferences",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "gallery.order",
+    "image_scrapers": "gallery.scrape",
+    "image_srcset": ["2x"],
     "show_memory": False,
+    # Its page loads scripts from elsewhere.
+    "write_computation_times": False,
     "download_all_examples": False,
 }
+
+# Formulas: a single file, whose glyphs are drawings, so that it loads no fonts.
+(mathjax,) = (path for path in files("sphinx-mathjax-offline") if path.name == "tex-svg.js")
+mathjax_path = mathjax.name
 
 # Site
 html_theme = "pydata_sphinx_theme"
 html_title = "skconvfilter"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(mathjax.locate())]
 html_css_files = ["skconvfilter.css"]
+html_favicon = "_static/logo.svg"
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {
+        "text": "skconvfilter",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
+    "icon_links": [
+        {"name": "Repository", "url": URLS["Repository"], "icon": "fa-brands fa-github"}
+    ],
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
     "show_prev_next": False,

@@ -23,9 +23,11 @@ def pyproject():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_citation_has_the_version():
+def test_citations_have_the_version():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {skconvfilter.__version__}\n" in text
+    assert text.count(f"version: {skconvfilter.__version__}\n") == 2
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"version = {{{skconvfilter.__version__}}}" in readme
 
 
 def test_addresses_of_the_project_are_in_two_files():
@@ -52,7 +54,7 @@ def test_addresses_of_the_project_are_in_two_files():
     }
     assert found == {"CITATION.cff", "pyproject.toml"}
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nurl: {repository}\n" in citation
+    assert citation.count(f"url: {repository}\n") == 2
 
 
 def test_py_typed_is_shipped():

@@ -75,7 +75,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     input_shape : tuple of int, default=None
         Shape of a flat row, channels last. If None, ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        As in ``torch.nn.Conv2d``. With ``stride=kernel_size``, patches do not overlap.
+        As in :class:`torch.nn.Conv2d`. With ``stride=kernel_size``, patches do not overlap.
     activation : str, default="relu"
         The function phi of a preactivation: "relu", "leaky_relu", "squared_relu",
         "sigmoid", "tanh" or "erf". The slope of "leaky_relu" below 0 is 0.01.

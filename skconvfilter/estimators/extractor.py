@@ -35,7 +35,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
         for channels. None: ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        As in ``torch.nn.Conv2d``.
+        As in :class:`torch.nn.Conv2d`.
     flatten : bool, default=False
         Whether to return 2-D rows of all patches one after the other, for estimators that
         take nothing else; this copies the patches.

@@ -61,16 +61,16 @@ class ConvReLUFilterRegressor(PatchRegressor):
     gradient descent stalls at a small loss. The data need not be scaled: the fit is
     equivariant to the scale of `X` and `y`.
 
-    `X` may be larger than memory: a ``numpy.memmap``, or a dask array whose chunks divide
-    its samples only. It is one of
+    `X` may be larger than memory: a :class:`numpy.memmap`, or a dask array whose chunks
+    divide its samples only. It is one of
 
     * 2-D, with ``kernel_size=None``: each row is one patch (a single neuron);
     * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
       which the window moves; the patches are never stored;
     * 3-D ``(n_samples, n_patches, patch_dim)``: patches;
     * a window view ``(n_samples, *grid, *window)`` of images, as
-      ``numpy.lib.stride_tricks.sliding_window_view`` or :class:`ConvPatchExtractor` make
-      it, used without a copy.
+      :func:`numpy.lib.stride_tricks.sliding_window_view` or :class:`ConvPatchExtractor`
+      make it, used without a copy.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
         for channels. If None, ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
-        As in ``torch.nn.Conv2d``.
+        As in :class:`torch.nn.Conv2d`.
     solver : {"sgd", "levenberg-marquardt", "gd"}, default="sgd"
         First phase: stochastic gradient descent (equation 2 of [1]_), no descent but
         Levenberg-Marquardt at once, or gradient descent on all samples.

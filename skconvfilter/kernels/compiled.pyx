@@ -172,9 +172,13 @@ cdef _pack(const real[:, :] samples):
         out = groups
         with nogil:
             if real is float:
-                lanes_pack_f32(&samples[0, 0], n_samples, row_step, n_features, &out[0, 0, 0])
+                lanes_pack_f32(
+                    &samples[0, 0], n_samples, row_step, n_features, &out[0, 0, 0]
+                )
             else:
-                lanes_pack_f64(&samples[0, 0], n_samples, row_step, n_features, &out[0, 0, 0])
+                lanes_pack_f64(
+                    &samples[0, 0], n_samples, row_step, n_features, &out[0, 0, 0]
+                )
     return PackedSamples(groups, n_samples)
 
 
@@ -245,7 +249,9 @@ cdef _check_offsets(
         raise ValueError(f"the patches reach beyond the {n_features} elements of a sample.")
 
 
-cdef Py_ssize_t _furthest(const Py_ssize_t[::1] offsets, Py_ssize_t n_features) noexcept nogil:
+cdef Py_ssize_t _furthest(
+    const Py_ssize_t[::1] offsets, Py_ssize_t n_features
+) noexcept nogil:
     """The largest offset; -1 if there is none, or one is outside of any sample."""
     cdef Py_ssize_t i, furthest = -1
     for i in range(offsets.shape[0]):

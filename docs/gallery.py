@@ -1,0 +1,49 @@
+"""The order of the gallery, and thumbnails that show one panel of a figure."""
+
+from matplotlib import pyplot as plt
+from sphinx_gallery.scrapers import matplotlib_scraper
+
+# The quick start first; the figures of the paper in the paper's order.
+ORDER = [
+    "plot_quickstart.py",
+    "plot_signal_filter.py",
+    "plot_colour_images.py",
+    "plot_mnist_grid_search.py",
+    "plot_weights_and_noise.py",
+    "plot_stroke_thickness.py",
+    "plot_filter_bank.py",
+    "plot_filter_bank_images.py",
+    "plot_figure_3a_smoothness.py",
+    "plot_figure_3b_closeness.py",
+    "plot_figures_3c_3d_mnist.py",
+    "plot_figures_4_5_filters.py",
+    "plot_two_stage_learning_rate.py",
+    "plot_random_restarts.py",
+    "plot_beyond_the_paper.py",
+]
+# Number of the panel in a thumbnail; elsewhere the largest one.
+PANELS = {}
+
+
+def order(filename):
+    """Key to sort examples by; those that are not listed come last."""
+    return ORDER.index(filename) if filename in ORDER else len(ORDER)
+
+
+def scrape(block, block_vars, gallery_conf):
+    """The figures of an example, after an image of one panel, which no page shows.
+
+    The first image becomes the thumbnail.
+    """
+    numbers = plt.get_fignums()
+    if numbers and not len(block_vars["image_path_iterator"]):
+        figure = plt.figure(numbers[0])
+        figure.canvas.draw()
+        panels = [ax for ax in figure.axes if ax.get_visible()]
+        areas = [ax.bbox.width * ax.bbox.height for ax in panels]
+        number = PANELS.get(block_vars["src_file"].rsplit("/", 1)[-1])
+        panel = panels[areas.index(max(areas)) if number is None else number]
+        inches = panel.get_tightbbox().transformed(figure.dpi_scale_trans.inverted())
+        path = next(block_vars["image_path_iterator"])
+        figure.savefig(path, bbox_inches=inches.padded(0.05), dpi=200)
+    return matplotlib_scraper(block, block_vars, gallery_conf)
