@@ -1,5 +1,7 @@
 """The order of the gallery, and thumbnails that show one panel of a figure."""
 
+from pathlib import Path
+
 from matplotlib import pyplot as plt
 from sphinx_gallery.scrapers import matplotlib_scraper
 
@@ -21,8 +23,12 @@ ORDER = [
     "plot_random_restarts.py",
     "plot_beyond_the_paper.py",
 ]
-# Number of the panel in a thumbnail; elsewhere the largest one.
-PANELS = {}
+# How the title of the panel in a thumbnail begins; elsewhere it is the largest panel.
+PANELS = {
+    "plot_colour_images.py": "Response",
+    "plot_quickstart.py": "learned",
+    "plot_signal_filter.py": "Filter",
+}
 
 
 def order(filename):
@@ -39,10 +45,9 @@ def scrape(block, block_vars, gallery_conf):
     if numbers and not len(block_vars["image_path_iterator"]):
         figure = plt.figure(numbers[0])
         figure.canvas.draw()
-        panels = [ax for ax in figure.axes if ax.get_visible()]
-        areas = [ax.bbox.width * ax.bbox.height for ax in panels]
-        number = PANELS.get(block_vars["src_file"].rsplit("/", 1)[-1])
-        panel = panels[areas.index(max(areas)) if number is None else number]
+        title = PANELS.get(Path(block_vars["src_file"]).name, "")
+        panels = [ax for ax in figure.axes if ax.get_title().startswith(title)]
+        panel = max(panels, key=lambda ax: ax.bbox.width * ax.bbox.height)
         inches = panel.get_tightbbox().transformed(figure.dpi_scale_trans.inverted())
         path = next(block_vars["image_path_iterator"])
         figure.savefig(path, bbox_inches=inches.padded(0.05), dpi=200)

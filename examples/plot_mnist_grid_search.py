@@ -75,13 +75,13 @@ spread = search.cv_results_["std_test_score"]
 figure = plt.figure(figsize=(10, 3.6), layout="constrained")
 left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1])
 ax = left.subplots()
-for n_init, shift, marker in [(1, -0.06, "o"), (16, 0.06, "s")]:
+for n_init, shift, style in [(1, -0.06, "o-"), (16, 0.06, "s--")]:
     rows = starts == n_init
     ax.errorbar(
         sizes[rows] + shift,
         scores[rows],
         spread[rows],
-        marker=marker,
+        fmt=style,
         capsize=3,
         label=f"n_init={n_init}",
     )

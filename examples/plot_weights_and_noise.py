@@ -83,7 +83,9 @@ print(f"ratio expected {expected:.1f}, slopes {slopes[0]:.2f} and {slopes[1]:.2f
 
 def draw(ax, x, runs, **labels):
     for i, name in enumerate(NAMES):
-        ax.loglog(x, np.median(runs[..., i], axis=1), "o-", color=f"C{i}", label=name)
+        ax.loglog(
+            x, np.median(runs[..., i], axis=1), ("o-", "s--")[i], color=f"C{i}", label=name
+        )
         low, high = runs[..., i].min(axis=1), runs[..., i].max(axis=1)
         ax.fill_between(x, low, high, color=f"C{i}", alpha=0.2, linewidth=0)
     ax.set(**labels)

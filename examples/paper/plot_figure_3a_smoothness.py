@@ -102,7 +102,10 @@ figure, (left, right) = plt.subplots(
 for i, (sigma, error) in enumerate(errors.items()):
     shown = ~np.isnan(error).any(axis=0)
     x, runs = UPDATES[shown], error[:, shown]
-    left.semilogy(x, np.median(runs, axis=0), color=f"C{i}", label=rf"$\sigma = {sigma}$")
+    left.semilogy(
+        x, np.median(runs, axis=0), ("-", "--", "-.", ":")[i], color=f"C{i}",
+        label=rf"$\sigma = {sigma}$",
+    )  # fmt: skip
     left.fill_between(x, runs.min(0), runs.max(0), color=f"C{i}", alpha=0.25, linewidth=0)
     label = "one seed each" if i == 0 else None
     right.loglog([sigma] * len(SEEDS), counts[sigma], ".", color=f"C{i}", label=label)

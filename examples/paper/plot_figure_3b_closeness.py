@@ -89,8 +89,8 @@ for n_patches, marker in ((5, "s"), (20, "o")):
         gammas.append(np.mean([gamma for _, gamma in runs]))
         if n_patches == 20:
             left.semilogy(
-                UPDATES, np.median(errors, axis=0), color=f"C{i}",
-                label=rf"$\sigma_2^2 = {variance:g}$",
+                UPDATES, np.median(errors, axis=0), ("-", "--", "-.", ":")[i],
+                color=f"C{i}", label=rf"$\sigma_2^2 = {variance:g}$",
             )  # fmt: skip
             band = errors.min(axis=0), errors.max(axis=0)
             left.fill_between(UPDATES, *band, color=f"C{i}", alpha=0.25, linewidth=0)

@@ -116,7 +116,8 @@ figure, axes = plt.subplots(
 titles = {"random": "3c: random filters", "gabor": "3d: Gabor filters"}
 for (left, right), (kind, runs) in zip(axes, decades.items(), strict=True):
     for i, name in enumerate(STARTS):
-        left.semilogy(10 ** runs[:, :, i].mean(axis=0), color=f"C{i}", label=name)
+        style = {"color": f"C{i}", "linestyle": ("-", "--", "-.", ":")[i]}
+        left.semilogy(10 ** runs[:, :, i].mean(axis=0), label=name, **style)
         band = 10 ** np.quantile(runs[:, :, i], [0.25, 0.75], axis=0)
         epochs = np.arange(N_EPOCHS + 1)
         left.fill_between(epochs, *band, color=f"C{i}", alpha=0.15, linewidth=0)

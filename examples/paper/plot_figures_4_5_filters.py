@@ -166,7 +166,7 @@ for ax, kind in zip(axes, KINDS, strict=True):
     for i, name in enumerate(("ball", "near", "other")):
         # The loss at the true filter, 0, has no place on a logarithmic axis.
         runs = lines[kind, name][:, 1:].T
-        style = {"color": f"C{(1, 0, 7)[i]}", "linestyle": ("-", "-", "--")[i]}
+        style = {"color": f"C{(1, 0, 7)[i]}", "linestyle": ("-", "-.", "--")[i]}
         ax.semilogy(weights[1:], runs, alpha=0.45, linewidth=0.8, **style)
         ax.semilogy(weights[1:], np.median(runs, axis=1), label=names[name], **style)
     ax.set_title(f"{kind.capitalize()} filters: each line, and the median")

@@ -158,7 +158,8 @@ figure, (left, middle, right) = plt.subplots(
     1, 3, figsize=(11, 3.9), width_ratios=[1, 1, 1], layout="constrained"
 )
 for i, patch_dim in enumerate(DIMS):
-    left.plot(RADII, exact[i], color=f"C{i}", linewidth=1, label=f"exact, p = {patch_dim}")
+    style = {"color": f"C{i}", "linestyle": ("-", "-.", ":")[i], "linewidth": 1}
+    left.plot(RADII, exact[i], label=f"exact, p = {patch_dim}", **style)
     left.plot(RADII, measured[i], "osD"[i], color=f"C{i}", markersize=4)
 left.plot(RADII, bound[0], "k--", label="bound of Theorem 3.4")
 left.set(xlabel=r"radius, times $\sqrt{2 \pi p}$", ylabel="probability", ylim=(-0.02, 0.55))
@@ -169,7 +170,8 @@ for i, (which, name) in enumerate(((good, "from good starts"), (~good, "from oth
     shares = np.array([np.mean(neuron_found), *by_filter.mean(axis=1)])
     errors = np.array([0, *by_filter.std(axis=1)]) / np.sqrt(len(SEEDS))
     places = np.arange(3) + 0.38 * i - 0.19
-    bars = middle.bar(places, shares, 0.36, yerr=errors, color=f"C{i}", label=name)
+    style = {"color": f"C{i}", "hatch": ("", "//")[i], "label": name}
+    bars = middle.bar(places, shares, 0.36, yerr=errors, **style)
     labels = [f"{share:.0%}" for share in shares]
     middle.bar_label(bars, labels, fontsize="x-small", padding=2)
 images_name = "MNIST" if side == 28 else "digits"
@@ -180,7 +182,8 @@ middle.set(ylim=(0, 1.45), yticks=[0, 0.5, 1], ylabel="share of starts")
 middle.set_title("Found from one start")
 middle.legend(loc="upper right")
 for i, kind in enumerate(("random", "Gabor")):
-    right.plot(n, share[:, i], color=f"C{i + 2}", label=f"{images_name}, {kind}")
+    style = {"color": f"C{i + 2}", "linestyle": ("-.", ":")[i]}
+    right.plot(n, share[:, i], label=f"{images_name}, {kind}", **style)
 right.plot(n, 1 - (1 - q) ** n, "k-", linewidth=1, label="exact, for good starts")
 right.plot(n, 1 - (1 - q_bound) ** n, "k--", linewidth=1, label="bound, for good starts")
 right.set(xlabel="restarts", ylabel="share", xlim=(0, 20), ylim=(0, 1.03))

@@ -26,6 +26,7 @@ _LABELS = {
     "disagreement": r"disagreement, $\lambda_{+-}$",
     "cross": "cross norms",
 }
+_MARKERS = {"gamma": "o", "L": "s", "disagreement": "^", "cross": "D"}
 
 
 class SmoothnessDisplay(Summary):
@@ -182,7 +183,8 @@ class SmoothnessDisplay(Summary):
                 _without_zeros(array)
                 for array in (estimate.value, estimate.interval, estimate.certified)
             )
-            style = {"marker": ".", "label": _LABELS[name], **(line_kw or {})}
+            style: dict[str, Any] = {"marker": _MARKERS[name], "markersize": 4}
+            style |= {"label": _LABELS[name]} | (line_kw or {})
             (line,) = ax.plot(degrees, values, **style)
             color = line.get_color()
             ax.fill_between(degrees, *interval.T, color=color, alpha=0.25, linewidth=0)
