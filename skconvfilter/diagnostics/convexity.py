@@ -44,6 +44,7 @@ from skconvfilter.model.bank import (
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.forward import model_values, pack, row_blocks
 from skconvfilter.model.geometry import HasConvolution, PatchGeometry
+from skconvfilter.model.process_state import sklearn_checks
 from skconvfilter.model.samples import check_any_samples, cut_into_patches
 from skconvfilter.model.validation import check_numbers, check_range
 
@@ -579,7 +580,8 @@ def _draw_rows(
 def _check_targets(y: ArrayLike | None, n_samples: int) -> FloatArray | None:
     if y is None:
         return None
-    targets = check_array(y, input_name="y", dtype=np.float64, ensure_2d=False)
+    with sklearn_checks():
+        targets = check_array(y, input_name="y", dtype=np.float64, ensure_2d=False)
     if targets.shape != (n_samples,):
         raise ValueError(f"y must have the shape ({n_samples},), got {targets.shape}.")
     check_range("y", targets)

@@ -25,6 +25,7 @@ from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.results import FitResult, search_attributes
 from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.model.geometry import PatchGeometry, join_bias
+from skconvfilter.model.process_state import sklearn_checks
 from skconvfilter.solvers.driver import Status
 from skconvfilter.version import __version__, documentation_url
 
@@ -293,7 +294,8 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         predicted, y, sample_weight = load_columns(
             predicted=self.predict(X), y=y, sample_weight=sample_weight
         )
-        return r2_score(y, predicted, sample_weight=sample_weight)
+        with sklearn_checks():
+            return r2_score(y, predicted, sample_weight=sample_weight)
 
     def _samples(self, X: Any) -> tuple[NDArray[Any], PatchGeometry]:
         """Flat samples and geometry for a method of a fitted estimator."""

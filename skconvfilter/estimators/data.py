@@ -18,6 +18,7 @@ from skconvfilter.estimators.out_of_core import (
 )
 from skconvfilter.model.forward import root_mean_square
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
+from skconvfilter.model.process_state import sklearn_checks
 from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
 from skconvfilter.model.validation import check_range
 
@@ -157,7 +158,7 @@ def check_flat_samples(
             f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
             "flat sample. Pass X.reshape(len(X), -1), and input_shape."
         )
-    with _quiet_sums():
+    with sklearn_checks():
         X = validate_data(
             estimator, X, reset=reset, dtype=_DTYPES, skip_check_array=elsewhere
         )
@@ -185,9 +186,9 @@ def check_targets(estimator: Any, y: Any) -> NDArray[np.float64]:
     refuse_masked(y, "y")
     if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
-    with _quiet_sums():
+    with sklearn_checks():
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-    return column_or_1d(y, warn=True)
+        return column_or_1d(y, warn=True)
 
 
 def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
@@ -203,13 +204,14 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
     refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
-    weights = check_array(
-        sample_weight,
-        dtype=np.float64,
-        ensure_2d=False,
-        ensure_non_negative=True,
-        input_name="sample_weight",
-    )
+    with sklearn_checks():
+        weights = check_array(
+            sample_weight,
+            dtype=np.float64,
+            ensure_2d=False,
+            ensure_non_negative=True,
+            input_name="sample_weight",
+        )
     if weights.shape != (n_samples,):
         raise ValueError(
             f"sample_weight has shape {weights.shape}, expected ({n_samples},)."
@@ -234,11 +236,6 @@ def _holds_strings(y: Any) -> bool:
     if y.dtype.kind == "O":
         return any(isinstance(target, str | bytes) for target in y.ravel())
     return y.dtype.kind in "USTV"
-
-
-def _quiet_sums() -> np.errstate:
-    # To see whether all is finite, scikit-learn sums up, which may overflow either way.
-    return np.errstate(over="ignore", invalid="ignore")
 
 
 def _without_gaps(samples: NDArray[Any], geometry: PatchGeometry) -> NDArray[Any]:
@@ -269,7 +266,7 @@ def _check_patches(
     else:
         samples, geometry = flatten_windows(np.asarray(X))
         samples = _without_gaps(samples, geometry)
-        with _quiet_sums():
+        with sklearn_checks():
             samples = check_array(samples, dtype=_DTYPES, input_name="X")
     patch_dim = geometry.layout.patch_dim
     if reset:

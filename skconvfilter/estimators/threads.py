@@ -8,7 +8,9 @@ from itertools import chain
 from typing import Any
 
 from joblib import effective_n_jobs
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
+
+from skconvfilter.model.process_state import SharedContext
 
 # Fewer blocks are done sooner than threads are set to work on them.
 _MIN_BLOCKS = 3
@@ -25,7 +27,7 @@ def block_mapper(n_jobs: int | None) -> Iterator[Callable[..., Any]]:
     neither does the result. BLAS, whose products are small here, is held to the thread
     that calls it: threads of its own would contend with these, and sum in another order.
     """
-    with _threadpools().limit(limits=1, user_api="blas"):
+    with _one_blas_thread.held():
         n_threads = effective_n_jobs(n_jobs)
         if n_threads == 1:
             yield map
@@ -46,6 +48,35 @@ def block_mapper(n_jobs: int | None) -> Iterator[Callable[..., Any]]:
 
 
 @cache
-def _threadpools() -> ThreadpoolController:
+def _blas() -> ThreadpoolController:
     # To look for the libraries takes a millisecond, longer than a small prediction.
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def _limit_blas() -> Iterator[None]:
+    # What is limited already, by whomever, is left alone: to restore a limit that somebody
+    # else has lifted since would make it permanent.
+    limited = [
+        (library, library.num_threads)
+        for library in _blas().lib_controllers
+        if library.num_threads > 1
+    ]
+    try:
+        for library, _ in limited:
+            library.set_num_threads(1)
+        yield
+    finally:
+        _let_any_thread_set_limits()
+        for library, n_threads in limited:
+            library.set_num_threads(n_threads)
+        _let_any_thread_set_limits()
+
+
+def _let_any_thread_set_limits() -> None:
+    # From threadpoolctl 3.8 on only the thread that has set a limit may set another.
+    if hasattr(OpenBLASController, "clear_controlling_thread"):
+        OpenBLASController.clear_controlling_thread(force=True)
+
+
+_one_blas_thread = SharedContext(_limit_blas)

@@ -8,6 +8,7 @@ import numpy as np
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.blocks import Block, Inspection, SampleBlocks, T, apply
 from skconvfilter.model.forward import MapBlocks
+from skconvfilter.model.process_state import SharedContext
 
 # Results that are merged at a time, on the workers. The tree, and so the rounding of the
 # sum, depends on the number of chunks alone.
@@ -40,8 +41,7 @@ class DaskBlocks(SampleBlocks):
         """As in memory; a part is sent once, and sent again if its worker is lost."""
         keep = _delayed(_part)
         parts = [keep(*part) for part in super().split(*columns)]
-        # Dask warns of large graphs, as they are mistakes where they are sent repeatedly.
-        with _dask().config.set({"distributed.admin.large-graph-warning-threshold": 2**62}):
+        with _large_graphs.held():
             return _dask().persist(*parts)
 
     def each(
@@ -86,6 +86,14 @@ def _dask() -> Any:
     import dask
 
     return dask
+
+
+def _allow_large_graphs() -> Any:
+    # Dask warns of large graphs, as they are mistakes where they are sent repeatedly.
+    return _dask().config.set({"distributed.admin.large-graph-warning-threshold": 2**62})
+
+
+_large_graphs = SharedContext(_allow_large_graphs)
 
 
 def _delayed(function: Callable[..., Any]) -> Any:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
+from skconvfilter.model.process_state import sklearn_checks
 
 
 def is_dask(array: object) -> bool:
@@ -44,7 +45,8 @@ def check_any_samples(X: ArrayLike) -> NDArray[Any]:
         finite.
     """
     refuse_lazy_and_masked(X, "X")
-    array: NDArray[Any] = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
+    with sklearn_checks():
+        array: NDArray[Any] = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)
     if array.ndim < 2 or not array.size:
         raise ValueError(f"X must have at least two axes, none empty, got {array.shape}.")
     return array

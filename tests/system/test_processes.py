@@ -67,6 +67,44 @@ for make in (
 print("told")
 """
 
+THREADS = """
+import os, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from sklearn.base import clone
+from threadpoolctl import threadpool_info
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+
+
+def state():
+    threads = [library["num_threads"] for library in threadpool_info()]
+    return threads, list(warnings.filters), np.geterr(), dict(os.environ)
+
+
+def work(number):
+    bank = ConvFilterBankRegressor(1, init="random", n_init=1, max_iter=3)
+    for _ in range(10):
+        if number % 4:
+            model.predict(X.astype(int))
+            model.score(X, y)
+        elif number:
+            bank.fit(X, y)
+        else:
+            clone(model).fit(X, y)
+
+X = np.random.default_rng(0).standard_normal((60, 12))
+y = np.maximum(X[:, :3].sum(axis=1), 0)
+model = ConvReLUFilterRegressor(3, n_init=2, n_jobs=2, diagnostics=False).fit(X, y)
+before = state()
+assert 2 in before[0]
+sys.setswitchinterval(1e-5)
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(work, range(8)))
+for now, then in zip(state(), before):
+    assert now == then, (now, then)
+print("told")
+"""
+
 FIT = """
 import numpy as np
 import skconvfilter
@@ -102,6 +140,10 @@ def test_a_worker_that_is_killed_ends_a_search_with_an_error():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
 def test_fits_in_a_forked_child_are_those_of_the_parent():
     assert run(FORK).split() == ["told"]
+
+
+def test_threads_leave_the_process_as_it_was():
+    assert run(THREADS, OPENBLAS_NUM_THREADS="2", MKL_NUM_THREADS="2").split() == ["told"]
 
 
 # Installations ----------------------------------------------------------------------------
