@@ -369,16 +369,20 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(attributes)
+        # In one step, which another interrupt cannot divide.
+        estimator.__dict__ = attributes
         raise
 
 
 def replace_fitted(estimator: BaseEstimator, fitted: dict[str, Any]) -> None:
-    """Put new fitted attributes in the place of all old ones."""
-    for name in list(vars(estimator)):
-        # What validation has just set stays.
-        if name.endswith("_") and name not in ("n_features_in_", "feature_names_in_"):
-            delattr(estimator, name)
-    vars(estimator).pop("_stream", None)
-    vars(estimator).update(fitted)
+    """Put new fitted attributes, the state of a stream included, in place of all old ones.
+
+    What validation has just set stays.
+    """
+    validated = ("n_features_in_", "feature_names_in_")
+    kept = {
+        name: value
+        for name, value in vars(estimator).items()
+        if name in validated or not (name.endswith("_") or name == "_stream")
+    }
+    estimator.__dict__ = kept | fitted  # in one step

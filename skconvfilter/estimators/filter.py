@@ -357,8 +357,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
             dataset = prepare(problem, dataset, getattr(self, "bias_scaling_", 0.0))
             seeds = Seeds.draw(self.random_state, problem.settings.n_init)
             fitted, stream = continue_stream(self, dataset, problem, seeds)
-            replace_fitted(self, fitted)
-            self._stream = stream
+            replace_fitted(self, fitted | {"_stream": stream})
         return self
 
     @in_blocks

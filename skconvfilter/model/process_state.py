@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock, RLock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -35,16 +36,18 @@ class SharedContext:
         self._enter = enter
         self._lock = Lock()
         self._context = ExitStack()
-        self._holders: set[object] = set()
+        self._holders: WeakSet[_Holder] = WeakSet()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Be in the context."""
-        # Known by itself, and not counted: an interrupt may come before it is there.
-        holder = object()
+        # Not counted: an interrupt may come before it is there, or before it leaves, and
+        # then it is gone with this frame.
+        holder = _Holder()
         try:
             with self._lock:
                 if not self._holders:
+                    self._context.close()
                     self._context.enter_context(self._enter())
                 self._holders.add(holder)
             yield
@@ -53,6 +56,10 @@ class SharedContext:
                 self._holders.discard(holder)
                 if not self._holders:
                     self._context.close()
+
+
+class _Holder:
+    """A thread that is in the context."""
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from skconvfilter import (
     ConvPatchExtractor,
     ConvReLUFilterRegressor,
 )
+from skconvfilter.model import process_state
 
 PACKAGE = Path(skconvfilter.__file__).parent
 COMMON = {"kernel_size": 2, "n_init": 2, "max_iter": 1, "random_state": 0}
@@ -78,14 +79,18 @@ def with_fault(function, number):
         return on_line
 
     def on_call(frame, event, arg):
-        return on_line if frame.f_code.co_filename.startswith(str(PACKAGE)) else None
+        file = frame.f_code.co_filename
+        # A fault before the end of a with statement would leave its lock locked. Signals do
+        # not come there: they wait for the end of a call, or of a loop.
+        seen = file.startswith(str(PACKAGE)) and file != process_state.__file__
+        return on_line if seen else None
 
     before = sys.gettrace()
     sys.settrace(on_call)
     try:
         function()
     except Fault:
-        assert n_lines == number
+        assert number is None or n_lines == number
     finally:
         sys.settrace(before)
     return n_lines
@@ -140,3 +145,23 @@ def test_a_fault_at_the_last_lines_leaves_a_whole_state(name):
         states.append("old" if old else "new")
         assert_same(estimator, fitted(name) if old else expected)
     assert states[0] == "old" or name == "extractor"
+
+
+@pytest.mark.parametrize("name", ["fit", "bank"])
+def test_a_second_fault_leaves_a_whole_state(name):
+    # Impatient users press Ctrl-C again, while the first one undoes what was done.
+    def learning_rate(step, losses):
+        raise Fault
+
+    def fit(number):
+        estimator = copy.deepcopy(fitted(name))
+        estimator.set_params(solver="gd", learning_rate=learning_rate)
+        n_lines = with_fault(lambda: estimator.fit(*samples(1)), number)
+        np.testing.assert_array_equal(estimator.predict(X), fitted(name).predict(X))
+        return n_lines
+
+    X = samples()[0]
+    fit(None)  # fills caches
+    n_lines = fit(None)
+    for number in range(n_lines - 30, n_lines + 1):
+        fit(number)
