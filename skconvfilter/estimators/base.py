@@ -321,7 +321,9 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     ) -> tuple[PatchGeometry, NDArray[np.floating[Any]]]:
         """Patches with an entry for the biases, and the filters for these patches."""
         constant = float(np.any(self.bias_))
-        filters = join_bias(np.asarray(self.coef_), self.bias_, constant)
+        coef = np.asarray(self.coef_)
+        coef = coef.astype(np.result_type(coef, self.bias_), copy=False)
+        filters = join_bias(coef, self.bias_, constant)
         return geometry.with_constant(constant), filters
 
     def _check_fitted_state(self, geometry: PatchGeometry) -> None:

@@ -96,7 +96,11 @@ def _damped_solve(
     shift = damping * mean_eigenvalue
     # A filter that is active nowhere has H = 0 and v = 0: any shift gives the step 0.
     shift[mean_eigenvalue <= 0] = 1.0
-    shifted = matrices + shift[:, np.newaxis, np.newaxis] * metric
+    # The metric hardly damps what no patch has: there the identity keeps steps short.
+    damped = metric + _MIN_DAMPING / np.maximum(damping, _MIN_DAMPING)[
+        :, np.newaxis, np.newaxis
+    ] * np.eye(n_parameters)
+    shifted = matrices + shift[:, np.newaxis, np.newaxis] * damped
     return np.linalg.solve(shifted, vectors[:, :, np.newaxis])[:, :, 0]
 
 

@@ -65,6 +65,7 @@ def test_patches_of_the_theory_are_independent():
 def test_targets_are_those_of_the_convolution():
     channels = 2
     window = {"kernel_size": (3, 2), "stride": (2, 3), "padding": 1}
+    window["pooling"] = "sum"
     model = ConvFilterBankRegressor(2, input_shape=(7, 8, channels), **window)
     X, y, teacher = make_filter_bank_regression(
         6, model, return_teacher=True, random_state=1
@@ -157,7 +158,7 @@ def test_one_mean_relu_filter_is_the_model_of_a_single_filter():
 
 
 def test_output_weights():
-    model = ConvFilterBankRegressor(3, **APART)
+    model = ConvFilterBankRegressor(3, pooling="sum", **APART)
     kwargs = {"estimator": model, "return_teacher": True, "random_state": 0}
     X, y, teacher = make_filter_bank_regression(**kwargs)
     patches = X.reshape(-1, 3, 4)

@@ -134,7 +134,7 @@ def test_bank_on_images_of_digits(digits):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_one_filter_is_that_of_the_regressor_of_one(sign):
-    model = make_bank(1, pooling="mean", output_weights="signs")
+    model = make_bank(1, bias=False)
     data = signals(800, model, signs=[sign], snr=100)
     model.fit(data.X, data.y)
     single = ConvReLUFilterRegressor(**SIGNALS, random_state=0).fit(data.X, data.y)
@@ -245,9 +245,10 @@ def test_convexity_is_that_of_the_diagnostics(activation, params):
 
 def test_weights_are_repetitions_to_the_hessian():
     few, weights = BANK.data().take(200), np.random.RandomState(0).randint(1, 9, 200)
-    model = BANK.fit(few, weights, diagnostics=True)
+    params = {"diagnostics": True, "init": "tensor"}
+    model = BANK.fit(few, weights, **params)
     X, y = np.repeat(few.X, weights, axis=0), np.repeat(few.y, weights)
-    repeated = BANK.fit(few._replace(X=X, y=y), diagnostics=True)
+    repeated = BANK.fit(few._replace(X=X, y=y), **params)
     assert repeated.n_samples_seen_ < 1000
     extremes = repeated.hessian_extremes_
     np.testing.assert_allclose(model.hessian_extremes_, extremes, rtol=1e-6)

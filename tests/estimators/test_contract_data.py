@@ -110,7 +110,7 @@ def test_targets_with_a_large_offset_are_fitted(case):
     data = case.data(snr=np.inf)
     model = case.fit(data._replace(y=data.y + 1e12))
     # Of the 16 digits of a float, 12 are spent on the offset.
-    np.testing.assert_allclose(model.predict(data.X) - 1e12, data.y, atol=1e-2)
+    np.testing.assert_allclose(model.predict(data.X) - 1e12, data.y, atol=3e-2)
 
 
 # Arrays -----------------------------------------------------------------------------------
