@@ -104,12 +104,12 @@ def _live_directions(
 ) -> tuple[Array, Array]:
     """Unit directions (p, R), and the scales (R,) with which they fit the targets best."""
     directions = np.empty((objective.patch_dim, len(generators)))
-    mean_patch, _ = objective.mean_patch_moments()
+    moments = (*objective.mean_patch_moments(), ROUNDING_UNITS * objective.precision)
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
         drawn = unit_directions([generators[i] for i in wanted], objective.geometry.layout)
-        drawn = _partly_orthogonal(drawn, mean_patch, [generators[i] for i in wanted])
+        drawn = _partly_orthogonal(drawn, *moments, [generators[i] for i in wanted])
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
@@ -125,19 +125,25 @@ def _live_directions(
 
 
 def _partly_orthogonal(
-    directions: Array, mean_patch: Array, generators: list[np.random.Generator]
+    directions: Array,
+    mean_patch: Array,
+    covariance: Array,
+    rounding: float,
+    generators: list[np.random.Generator],
 ) -> Array:
     """Half of the directions without their part along the mean patch.
 
-    Far from 0 all patches are much alike, and most directions see nothing else.
+    Far from 0 all patches are much alike, and most directions see nothing else. Where the
+    mean patches of samples do not vary otherwise, directions stay as they are.
     """
     axis = mean_patch / (np.linalg.norm(mean_patch) or 1.0)
     parts = axis @ directions
     parts[[rng.uniform() >= _ORTHOGONAL for rng in generators]] = 0
     rest = directions - np.outer(axis, parts)
-    norms = np.linalg.norm(rest, axis=0)
-    # Of patches of one entry nothing else is left.
-    return np.where(norms > 1e-8, rest / np.where(norms > 0, norms, 1.0), directions)
+    powers = np.einsum("pr,pq,qr->r", rest, covariance, rest)
+    seen = powers > rounding**2 * (mean_patch @ mean_patch + np.trace(covariance))
+    lengths = np.where(seen, np.linalg.norm(rest, axis=0), 1.0)
+    return np.where(seen, rest / lengths, directions)
 
 
 def unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:
