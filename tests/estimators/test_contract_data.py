@@ -133,7 +133,7 @@ DTYPES = [np.int8, np.uint8, np.int64, np.float16, ">i4", bool, object, np.longd
 
 
 def quick(case):
-    """A few steps from one start, which need not be the tensor method's."""
+    """A few steps from one start; banks draw random ones the soonest."""
     params = {"n_init": 1, "max_iter": 3}
     return params | {"init": "random"} if case.is_bank else params
 
