@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from skconvfilter.kernels.dispatch import available_kernels
 
@@ -47,14 +46,16 @@ def results(name):
     return dict(np.load(io.BytesIO(process.stdout)))
 
 
-@pytest.fixture(scope="module")
-def of_numpy():
-    return results("numpy")
+def test_every_kernel_gives_the_filters_and_predictions_of_numpy(digits):
+    # In one test, so that each process is started once.
+    *others, numpy = available_kernels()
+    of_numpy = results(numpy)
+    check(of_numpy, numpy, of_numpy, digits)
+    for name in others:
+        check(results(name), name, of_numpy, digits)
 
 
-@pytest.mark.parametrize("name", available_kernels())
-def test_every_kernel_gives_the_filters_and_predictions_of_numpy(name, of_numpy, digits):
-    found = of_numpy if name == "numpy" else results(name)
+def check(found, name, of_numpy, digits):
     assert found["kernel"] == name
     teacher = digits.teacher[0]
     np.testing.assert_allclose(found["fit float64 coef"], teacher, rtol=0, atol=1e-12)
@@ -65,7 +66,11 @@ def test_every_kernel_gives_the_filters_and_predictions_of_numpy(name, of_numpy,
         if what in ("coef", "predict"):
             assert value.dtype == dtype
         atol = 1e-4 if dtype == "float32" else 1e-11
-        np.testing.assert_allclose(value, of_numpy[key], rtol=0, atol=atol, err_msg=key)
+        np.testing.assert_allclose(
+            value, of_numpy[key], rtol=0, atol=atol, err_msg=f"{name}: {key}"
+        )
         if what == "maps":
             predicted = found[f"{method} {dtype} predict"]
-            np.testing.assert_allclose(predicted, value, rtol=0, atol=atol, err_msg=key)
+            np.testing.assert_allclose(
+                predicted, value, rtol=0, atol=atol, err_msg=f"{name}: {key}"
+            )

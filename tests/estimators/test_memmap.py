@@ -21,18 +21,18 @@ def mapped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "params",
+    ("dtype", "params"),
     [
-        {},
-        {"fit_intercept": False, "learning_rate": "theory"},
-        {"solver": "levenberg-marquardt", "n_jobs": 2},
-        {"polish": False, "max_iter": 6, "tol": 0, "n_iter_no_change": 9},
-        {"early_stopping": True},
+        (np.float32, {}),
+        (np.float64, {}),
+        (np.float64, {"fit_intercept": False, "learning_rate": "theory"}),
+        (np.float64, {"solver": "levenberg-marquardt", "n_jobs": 2}),
+        (np.float32, {"polish": False, "max_iter": 6, "tol": 0, "n_iter_no_change": 9}),
+        (np.float64, {"early_stopping": True}),
     ],
-    ids=["default", "theory", "levenberg-marquardt", "sgd", "early stopping"],
+    ids=["float32", "float64", "theory", "levenberg-marquardt", "sgd", "early stopping"],
 )
 @pytest.mark.filterwarnings("ignore:The best restart", "ignore:learning_rate='theory'")
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_fit_is_that_of_the_mapped_array(dtype, params, all_digits, make_model, mapped):
     X, y = all_digits.X.astype(dtype), all_digits.y
     there, here = (make_model(n_init=2, **params).fit(X, y) for X in (mapped(X), X))
