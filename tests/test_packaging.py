@@ -69,18 +69,6 @@ def test_every_folder_of_modules_is_a_package():
     assert [path for path in folders if not (path / "__init__.py").exists()] == []
 
 
-def test_floor_is_that_of_the_metadata():
-    project = pyproject()["project"]
-    extras = project["optional-dependencies"]
-    names = ("dask", "onnx", "progress", "test")
-    tested = [bound for name in names for bound in extras[name]]
-    # A constraint names no extra of a package.
-    bounds = {bound.replace("[array]", "") for bound in [*project["dependencies"], *tested]}
-    lines = (ROOT / ".ci" / "floor.txt").read_text(encoding="utf-8").splitlines()
-    pins = {line.replace("==", ">=") for line in lines if "==" in line}
-    assert pins == bounds
-
-
 def test_matrix_begins_with_the_oldest_python():
     project = pyproject()["project"]
     oldest = project["requires-python"].removeprefix(">=")

@@ -46,6 +46,7 @@ from skconvfilter import ConvReLUFilterRegressor, show_versions
 X = np.random.default_rng(0).standard_normal((40, 5))
 model = ConvReLUFilterRegressor(3, random_state=0)
 model.coef_, model.sign_, model.intercept_ = np.arange(3.0), 1, 0.0
+model.bias_ = 0.0
 model.n_features_in_ = 5
 windows = np.lib.stride_tricks.sliding_window_view(X, 3, axis=1)
 expected = np.maximum(windows @ model.coef_, 0).mean(axis=1)
