@@ -17,7 +17,7 @@ from skconvfilter.version import __version__
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["to_onnx"]
+__all__ = ["register_converters", "to_onnx"]
 
 # Operator, inputs, outputs and attributes of each node; and the constants by name.
 Nodes: TypeAlias = list[tuple[str, list[str], list[str], dict[str, Any]]]
@@ -116,6 +116,81 @@ def to_onnx(
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
     )
+
+
+def register_converters() -> None:
+    """Let skl2onnx convert pipelines that end with a regressor of this package.
+
+    Once in a process, before ``skl2onnx.to_onnx(pipeline, X)`` with float32 samples. The
+    regressors must have a `kernel_size`; the predictions have the shape (n_samples, 1), as
+    those of skl2onnx's own regressors.
+
+    Raises
+    ------
+    ImportError
+        If the package skl2onnx is not installed.
+
+    See Also
+    --------
+    to_onnx : A regressor without a pipeline, which needs no skl2onnx.
+
+    Examples
+    --------
+    >>> from skconvfilter.onnx import register_converters
+    >>> register_converters()  # doctest: +SKIP
+    """
+    try:
+        from skl2onnx import update_registered_converter
+    except ImportError as error:
+        raise ImportError(
+            "register_converters needs the package skl2onnx: pip install skl2onnx."
+        ) from error
+    for cls in (ConvReLUFilterRegressor, ConvFilterBankRegressor):
+        update_registered_converter(
+            cls, f"Skconvfilter{cls.__name__}", _set_output_shape, _add_nodes
+        )
+
+
+def _set_output_shape(operator: Any) -> None:
+    """What skl2onnx asks of a regressor: the type of its output."""
+    from skl2onnx.common.data_types import FloatTensorType
+
+    operator.outputs[0].type = FloatTensorType([None, 1])
+
+
+def _add_nodes(scope: Any, operator: Any, container: Any) -> None:
+    """The nodes of a regressor, in the graph of a pipeline, with names of their own."""
+    from onnx import helper
+
+    estimator = operator.raw_operator
+    if estimator.kernel_size is None:
+        raise ValueError(
+            "A regressor without kernel_size takes patches, for which skl2onnx has no "
+            "input: set kernel_size, or use skconvfilter.onnx.to_onnx."
+        )
+    _, nodes, constants = _graph(estimator)
+    nodes.append(("Reshape", ["y", "column"], ["predictions"], {}))
+    constants["column"] = np.array([-1, 1], dtype=np.int64)
+    names = {
+        "X": operator.inputs[0].full_name,
+        "predictions": operator.outputs[0].full_name,
+    }
+
+    def own(name: str) -> Any:
+        return names.setdefault(name, scope.get_unique_variable_name(name))
+
+    for name, array in constants.items():
+        dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
+        container.add_initializer(own(name), dtype, array.shape, array.ravel().tolist())
+    for kind, inputs, outputs, attributes in nodes:
+        container.add_node(
+            kind,
+            [own(name) for name in inputs],
+            [own(name) for name in outputs],
+            name=scope.get_unique_operator_name(kind),
+            op_version=_OPSET,
+            **attributes,
+        )
 
 
 def _graph(

@@ -27,7 +27,7 @@ from skconvfilter import (
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = [skconvfilter, datasets, diagnostics, onnx, plotting]
 # Their examples need a file or an optional package.
-NEEDS_MORE = {"load_mnist", "to_onnx"}
+NEEDS_MORE = {"load_mnist", "register_converters", "to_onnx"}
 # Nothing else in the package is related to it.
 ALONE = {"show_versions"}
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 
 from skconvfilter import (
     ConvFilterBankRegressor,
@@ -17,7 +19,7 @@ from skconvfilter import (
     __version__,
 )
 from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.onnx import to_onnx
+from skconvfilter.onnx import register_converters, to_onnx
 
 # Shape of a sample, and the window over it.
 GEOMETRIES = {
@@ -175,3 +177,36 @@ def test_what_float32_cannot_hold_and_corruption_are_refused(name, value, messag
     setattr(estimator, name, value)
     with pytest.raises(ValueError, match=message):
         to_onnx(estimator)
+
+
+@pytest.mark.filterwarnings("ignore")  # of skl2onnx
+@pytest.mark.parametrize("kind", ["filter", "bank"])
+def test_skl2onnx_converts_pipelines(kind):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    register_converters()
+    shape, window = GEOMETRIES["image of channels"]
+    X = np.random.default_rng(0).standard_normal((100, *shape)).astype(np.float32)
+    cls = ConvReLUFilterRegressor if kind == "filter" else ConvFilterBankRegressor
+    model = cls(**window, n_init=2, random_state=0)
+    pipeline = make_pipeline(MaxAbsScaler(), model).fit(X, X[:, :9].clip(0).sum(axis=1))
+    graph = skl2onnx.to_onnx(pipeline, X[:1]).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (values,) = session.run(None, {"X": X})
+    np.testing.assert_allclose(values[:, 0], pipeline.predict(X), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of skl2onnx
+def test_skl2onnx_has_no_input_for_patches():
+    skl2onnx = pytest.importorskip("skl2onnx")
+    register_converters()
+    X = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+    model = ConvReLUFilterRegressor(n_init=2, random_state=0).fit(X, X[:, 0].clip(0))
+    with pytest.raises(ValueError, match=r"without kernel_size .* use skconvfilter\.onnx"):
+        skl2onnx.to_onnx(model, X[:1])
+
+
+def test_without_skl2onnx_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match="pip install skl2onnx"):
+        register_converters()
