@@ -19,7 +19,12 @@ from skconvfilter.estimators.callbacks import (
     FitCallbacks,
     with_callbacks,
 )
-from skconvfilter.estimators.data import Dataset, check_dataset, check_samples
+from skconvfilter.estimators.data import (
+    Dataset,
+    check_dataset,
+    check_samples,
+    check_weights,
+)
 from skconvfilter.estimators.fit import FittedFilters, Problem, Seeds, prepare, run_fit
 from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.results import FitResult, search_attributes
@@ -294,6 +299,8 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         predicted, y, sample_weight = load_columns(
             predicted=self.predict(X), y=y, sample_weight=sample_weight
         )
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, len(predicted))[0]
         with sklearn_checks():
             return r2_score(y, predicted, sample_weight=sample_weight)
 

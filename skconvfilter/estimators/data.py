@@ -34,7 +34,8 @@ class Dataset:
     samples: Any  # ndarray or SampleBlocks of shape (n_samples, n_features)
     geometry: PatchGeometry
     targets: NDArray[np.float64]  # (n_samples,)
-    weights: NDArray[np.float64] | None  # (n_samples,), positive
+    weights: NDArray[np.float64] | None  # (n_samples,), positive and at most 1
+    weight_unit: float = 1.0  # what the user's weights were divided by
 
     @property
     def n_samples(self) -> int:
@@ -52,7 +53,9 @@ class Dataset:
     def take(self, rows: Any) -> "Dataset":
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[rows]
-        return Dataset(self.samples[rows], self.geometry, self.targets[rows], weights)
+        return replace(
+            self, samples=self.samples[rows], targets=self.targets[rows], weights=weights
+        )
 
     def without_zero_weights(self) -> "Dataset":
         """Only the samples that count."""
@@ -73,12 +76,6 @@ class Dataset:
                 weights = weights[:_SCALING_ROWS]
             value = root_mean_square(some, self.geometry, weights) or 1.0
         return replace(self, geometry=self.geometry.with_constant(value))
-
-    def with_unit_weights(self) -> "Dataset":
-        """The same with weights of at most 1, so that their sums stay in range."""
-        if self.weights is None:
-            return self
-        return replace(self, weights=self.weights / self.weights.max())
 
 
 def check_dataset(
@@ -103,8 +100,8 @@ def check_dataset(
     y, sample_weight = load_columns(y=y, sample_weight=sample_weight)
     targets = check_targets(estimator, y)
     check_consistent_length(samples, targets)
-    weights = check_weights(sample_weight, len(samples))
-    dataset = Dataset(samples, geometry, targets, weights)
+    weights, unit = check_weights(sample_weight, len(samples))
+    dataset = Dataset(samples, geometry, targets, weights, unit)
     return dataset.without_zero_weights()
 
 
@@ -191,8 +188,12 @@ def check_targets(estimator: Any, y: Any) -> NDArray[np.float64]:
         return column_or_1d(y, warn=True)
 
 
-def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
-    """Weights as a float64 vector, or None.
+def check_weights(
+    sample_weight: Any, n_samples: int
+) -> tuple[NDArray[np.float64] | None, float]:
+    """Weights as a float64 vector of at most 1, or None, and what they were divided by.
+
+    Only ratios of weights matter, and sums and squares of what is at most 1 stay in range.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
         For weights that are negative, not finite, of the wrong shape or zero altogether.
     """
     if sample_weight is None:
-        return None
+        return None, 1.0
     refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
@@ -216,11 +217,12 @@ def check_weights(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | N
         raise ValueError(
             f"sample_weight has shape {weights.shape}, expected ({n_samples},)."
         )
-    if weights.max() == 0:
+    unit = float(weights.max())
+    if unit == 0:
         raise ValueError(
             "sample_weight: all weights are zero. At least one weight must be positive."
         )
-    return weights
+    return weights / unit, unit
 
 
 def _as_array_if_nested(X: Any) -> Any:

@@ -238,7 +238,7 @@ def run_fit(
     result : FitResult
     """
     settings = problem.settings
-    dataset, held_out = dataset.with_unit_weights(), None
+    held_out = None
     if settings.early_stopping:
         dataset, held_out = _split(dataset, settings.validation_fraction, seeds.split)
     scaling = Scaling.of(

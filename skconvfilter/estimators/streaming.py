@@ -20,6 +20,9 @@ from skconvfilter.solvers.recursive import (
 
 # A stream stays in the units of the user: they cannot be known from its first block.
 _USER_UNITS = Scaling(target_shift=0.0, target_scale=1.0)
+# Weights of two blocks may differ by this factor, which leaves products of weights and
+# squares of samples and targets in range.
+_LARGEST_RATIO = 1e100
 
 
 def can_stream(estimator: Any) -> bool:
@@ -52,14 +55,14 @@ def continue_stream(
     settings = problem.settings
     weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
     state = _present_state(estimator, dataset, problem, seeds)
-    unit = state.weight_unit or weights.mean()
+    unit = state.weight_unit or dataset.weight_unit * float(weights.mean())
     learner = RecursiveLeastSquares(settings.alpha, settings.fit_intercept)
     state = learner.update(
         state._replace(weight_unit=unit),
         dataset.samples,
         dataset.geometry,
         dataset.targets,
-        weights / unit,
+        weights * _relative_unit(dataset.weight_unit, unit),
     )
     best = int(np.argmin(state.error))
     w, intercept = state.theta[best, :-1], state.theta[best, -1]
@@ -71,6 +74,18 @@ def continue_stream(
         "n_samples_seen_": state.n_seen,
     }
     return fitted, state._asdict()
+
+
+def _relative_unit(weight_unit: float, unit: float) -> float:
+    """Unit of the weights of a block, relative to that of its stream."""
+    ratio = weight_unit / unit
+    if not 1 / _LARGEST_RATIO <= ratio <= _LARGEST_RATIO:
+        raise ValueError(
+            f"The largest sample_weight is {weight_unit:.3g}, but those of the first block "
+            f"of the stream were {unit:.3g} in the mean. Only ratios of weights matter: "
+            "pass weights of about the same size in all calls of partial_fit."
+        )
+    return ratio
 
 
 def _present_state(

@@ -190,13 +190,23 @@ def test_heavy_samples_count_for_more():
     assert distance(weighted, teacher) < 0.2 * distance(stream(make_model(), X, y), teacher)
 
 
-@pytest.mark.parametrize("unit", [1e-12, 1e-3, 1e6])
+@pytest.mark.parametrize("unit", [1e-300, 1e-3, 1e6, 1e308])
 def test_only_ratios_of_weights_matter(unit):
     X, y, _ = make_stream()
     model = stream(make_model(), X, y, np.full(2500, unit))
     expected = stream(make_model(), X, y)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-4)
     assert model.intercept_ == pytest.approx(expected.intercept_, rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1e-200, 1e200])
+def test_weights_far_from_those_of_the_first_block_are_refused(weight):
+    X, y, _ = make_stream(200)
+    model = make_model().partial_fit(X, y)
+    expected = model.coef_
+    with pytest.raises(ValueError, match=r"sample_weight.*first block.*ratios"):
+        model.partial_fit(X, y, weight)
+    assert model.coef_ is expected
 
 
 @pytest.mark.parametrize("unit", [1e-15, 1e15])
