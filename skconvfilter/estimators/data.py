@@ -71,9 +71,7 @@ class Dataset:
         """
         if value == 0:
             some = np.asarray(self.samples[:_SCALING_ROWS], dtype=np.float64)
-            weights = self.with_unit_weights().weights
-            if weights is not None:
-                weights = weights[:_SCALING_ROWS]
+            weights = None if self.weights is None else self.weights[:_SCALING_ROWS]
             value = root_mean_square(some, self.geometry, weights) or 1.0
         return replace(self, geometry=self.geometry.with_constant(value))
 

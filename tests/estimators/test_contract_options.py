@@ -74,16 +74,7 @@ def test_integer_weights_are_repetitions(recipe):
     assert model.loss_ == pytest.approx(expected.loss_, rel=1e-6)
 
 
-<<<<<<< HEAD
-def test_only_ratios_of_weights_matter(recipe):
-    data, weights = recipe.data(), np.linspace(0.1, 1, 300)
-    expected, *others = (recipe.fit(data, unit * weights) for unit in (1.0, 7.0, 1e-15))
-    for model in others:
-        assert distance(model.coef_, expected.coef_) < 1e-5
-    ones = recipe.fit(data, np.full(300, 1e-15))
-    np.testing.assert_array_equal(ones.coef_, fitted(recipe).coef_)
-=======
-@pytest.mark.parametrize("unit", [7.0, 1e-300, 1e308])
+@pytest.mark.parametrize("unit", [7.0, 1e308])
 def test_only_ratios_of_weights_matter(unit, recipe):
     data, weights = recipe.data(), np.linspace(0.1, 1, 300)
     model, expected = (recipe.fit(data, w) for w in (unit * weights, weights))
@@ -91,9 +82,8 @@ def test_only_ratios_of_weights_matter(unit, recipe):
     assert model.relative_loss_ == pytest.approx(expected.relative_loss_)
     score = model.score(data.X, data.y, unit * weights)
     assert score == pytest.approx(model.score(data.X, data.y, weights))
-    ones, unweighted = recipe.fit(data, np.full(300, unit)), recipe.fit(data)
-    np.testing.assert_array_equal(ones.coef_, unweighted.coef_)
->>>>>>> 28c526f (Weights are normalised where they are checked)
+    ones = recipe.fit(data, np.full(300, 1e-300))
+    np.testing.assert_array_equal(ones.coef_, fitted(recipe).coef_)
 
 
 # Stopping ---------------------------------------------------------------------------------
