@@ -16,13 +16,13 @@ from skconvfilter.estimators.out_of_core import (
     load_columns,
     sample_blocks,
 )
+from skconvfilter.model.containers import contents, float_dtype, is_dask
 from skconvfilter.model.forward import root_mean_square
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 from skconvfilter.model.process_state import sklearn_checks
-from skconvfilter.model.samples import is_dask, refuse_lazy_and_masked, refuse_masked
+from skconvfilter.model.samples import refuse_lazy_and_masked, refuse_masked
 from skconvfilter.model.validation import check_range
 
-_DTYPES = (np.float64, np.float32)
 # Samples that the unit of the biases is taken from.
 _SCALING_ROWS = 500
 
@@ -124,7 +124,7 @@ def check_samples(
     TypeError, ValueError
         For what cannot be samples, naming X and the shape that is expected.
     """
-    X = _as_array_if_nested(X)
+    X = contents(X, "X")
     elsewhere = not in_memory and (is_dask(X) or is_mapped(X))
     if elsewhere and is_dask(X):
         check_chunks(X)
@@ -145,23 +145,24 @@ def check_flat_samples(
     estimator: Any, X: Any, *, reset: bool, elsewhere: bool = False
 ) -> tuple[Any, PatchGeometry]:
     """The same for 2-D `X` only, which may be elsewhere than in memory."""
+    X = contents(X, "X")
     if not elsewhere:
         refuse_lazy_and_masked(X, "X")
-    X = _as_array_if_nested(X)
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(
             f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
             "flat sample. Pass X.reshape(len(X), -1), and input_shape."
         )
+    dtype = float_dtype(X)
     with sklearn_checks():
         X = validate_data(
-            estimator, X, reset=reset, dtype=_DTYPES, skip_check_array=elsewhere
+            estimator, X, reset=reset, dtype=dtype, skip_check_array=elsewhere
         )
     if not elsewhere and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
     geometry = Convolution.of(estimator).geometry(X.shape[1])
     if elsewhere:
-        X = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
+        X = sample_blocks(X, dtype, geometry.layout.patch_dim)
     return X, geometry
 
 
@@ -178,11 +179,18 @@ def check_targets(estimator: Any, y: Any) -> NDArray[np.float64]:
             f"This {type(estimator).__name__} estimator requires y to be passed, but the "
             "target y is None."
         )
+    y = contents(y, "y")
     refuse_masked(y, "y")
     if _holds_strings(y):
         raise ValueError("y holds strings; it must hold numbers.")
     with sklearn_checks():
         y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(
+                f"y should be a 1d array, got an array of shape {y.shape} instead: a model "
+                "has one target. For several use sklearn.multioutput.MultiOutputRegressor, "
+                "or fit one model for each column."
+            )
         return column_or_1d(y, warn=True)
 
 
@@ -200,6 +208,7 @@ def check_weights(
     """
     if sample_weight is None:
         return None, 1.0
+    sample_weight = contents(sample_weight, "sample_weight")
     refuse_masked(sample_weight, "sample_weight")
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
@@ -223,19 +232,11 @@ def check_weights(
     return weights / unit, unit
 
 
-def _as_array_if_nested(X: Any) -> Any:
-    # Nested lists may hold patches; what has a shape of its own, and 2-D lists, are left
-    # to scikit-learn, whose messages users know.
-    if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
-        return np.asarray(X)
-    return X
-
-
 def _holds_strings(y: Any) -> bool:
     y = np.asarray(y)
     if y.dtype.kind == "O":
         return any(isinstance(target, str | bytes) for target in y.ravel())
-    return y.dtype.kind in "USTV"
+    return y.dtype.kind in "UST"
 
 
 def _without_gaps(samples: NDArray[Any], geometry: PatchGeometry) -> NDArray[Any]:
@@ -259,15 +260,16 @@ def _check_patches(
             f"X has shape {X.shape}: at least one sample, one patch and a patch_dim of "
             "one are needed."
         )
+    dtype = float_dtype(X)
     if elsewhere:
         # Blocks are flattened where they are, into rows without gaps.
         geometry = flatten_windows(np.empty((1, *X.shape[1:])))[1]
-        samples: Any = sample_blocks(X, _DTYPES, geometry.layout.patch_dim)
+        samples: Any = sample_blocks(X, dtype, geometry.layout.patch_dim)
     else:
         samples, geometry = flatten_windows(np.asarray(X))
         samples = _without_gaps(samples, geometry)
         with sklearn_checks():
-            samples = check_array(samples, dtype=_DTYPES, input_name="X")
+            samples = check_array(samples, dtype=dtype, input_name="X")
     patch_dim = geometry.layout.patch_dim
     if reset:
         estimator.n_features_in_ = patch_dim

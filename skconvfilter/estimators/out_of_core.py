@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skconvfilter.model.blocks import SampleBlocks
+from skconvfilter.model.containers import contents, is_dask
 from skconvfilter.model.dask_blocks import DaskBlocks
 from skconvfilter.model.forward import row_blocks
-from skconvfilter.model.samples import is_dask
 
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
@@ -31,12 +31,8 @@ def is_mapped(X: Any) -> bool:
     return isinstance(X, np.memmap) and X.ndim > 1 and X.size > 0 and X.dtype.kind in "fiub"
 
 
-def sample_blocks(X: Any, dtypes: tuple[Any, ...], patch_dim: int) -> SampleBlocks:
-    """The samples of a fit behind a dask array or a mapped one.
-
-    They are read in the dtype of `X` if that is among `dtypes`, else in the first.
-    """
-    dtype = np.dtype(X.dtype if X.dtype in dtypes else dtypes[0])
+def sample_blocks(X: Any, dtype: np.dtype[Any], patch_dim: int) -> SampleBlocks:
+    """The samples of a fit behind a dask array or a mapped one, read in this dtype."""
     if is_dask(X):
         return DaskBlocks.of_array(X, dtype)
     return SampleBlocks.of_file(X, dtype, row_blocks(len(X), patch_dim))
@@ -91,6 +87,7 @@ def load_columns(**arrays: Any) -> Iterable[Any]:
     ValueError
         For dask arrays of more than one axis, which may be large.
     """
+    arrays = {name: contents(array, name) for name, array in arrays.items()}
     lazy = {name: array for name, array in arrays.items() if is_dask(array)}
     for name, array in lazy.items():
         shape = getattr(array, "shape", None)
@@ -132,6 +129,7 @@ def in_blocks(method: Method) -> Method:
 
     @wraps(method)
     def run(self: Any, X: Any) -> Any:
+        X = contents(X, "X")
         if is_dask(X):
             check_chunks(X, sizes_known=False)
             # Checks what can be checked at once, and shows what will come out.

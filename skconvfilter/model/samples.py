@@ -6,13 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
+from skconvfilter.model.containers import contents, is_dask
 from skconvfilter.model.geometry import Convolution, PatchGeometry, flatten_windows
 from skconvfilter.model.process_state import sklearn_checks
-
-
-def is_dask(array: object) -> bool:
-    """Whether this is a dask collection, of any kind."""
-    return hasattr(array, "__dask_graph__")
 
 
 def refuse_lazy_and_masked(array: object, name: str) -> None:
@@ -44,6 +40,7 @@ def check_any_samples(X: ArrayLike) -> NDArray[Any]:
         For dask and masked arrays, fewer than two axes, empty ones and numbers that are not
         finite.
     """
+    X = contents(X, "X")
     refuse_lazy_and_masked(X, "X")
     with sklearn_checks():
         array: NDArray[Any] = check_array(X, input_name="X", ensure_2d=False, allow_nd=True)

@@ -17,7 +17,8 @@ from tests.estimators.cases import GEOMETRY
 class Lazy:
     """Has what one sees of a dask array; must never be loaded."""
 
-    __dask_graph__ = None
+    def __dask_graph__(self):
+        return {}
 
     def __init__(self, shape):
         self.shape = shape
@@ -118,7 +119,7 @@ def test_samples_are_refused_in_every_form(form, change, error, message, case):
         "ragged": (
             lambda X: [r[: 20 + i % 2] for i, r in enumerate(X)],
             ValueError,
-            "shape",
+            "X .* different lengths.*Pad",
         ),
         "matrix": (as_matrix, TypeError, "np.matrix is not supported"),
         "dicts": (
@@ -241,7 +242,7 @@ def test_numbers_as_strings_are_read_in_samples_and_refused_in_targets(case):
         "two columns": (
             lambda y: np.column_stack([y, y]),
             ValueError,
-            r"1d array.*\(50, 2\)",
+            r"1d array.*\(50, 2\).*MultiOutputRegressor",
         ),
         "one number": (lambda y: y[0], TypeError, "at least 1 dimension.*got scalar"),
         "ragged": (
