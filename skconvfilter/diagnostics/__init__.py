@@ -7,6 +7,13 @@ from skconvfilter.diagnostics.convexity import (
     local_convexity,
     one_point_convexity,
 )
+from skconvfilter.diagnostics.identifiability import Identifiability, Rival
+from skconvfilter.diagnostics.inference import (
+    Inference,
+    PredictionInterval,
+    WaldTest,
+    inference,
+)
 from skconvfilter.diagnostics.initialization import (
     ball_success_bound,
     ball_success_probability,
@@ -19,22 +26,30 @@ from skconvfilter.diagnostics.recovery import (
     population_loss,
     recovery,
 )
+from skconvfilter.diagnostics.resampling import Bootstrap
 from skconvfilter.diagnostics.sampling import Estimate
 from skconvfilter.diagnostics.smoothness import Smoothness, smoothness
 from skconvfilter.diagnostics.theorems import TheoremCheck
 
 __all__ = [
+    "Bootstrap",
     "Certificate",
     "Estimate",
+    "Identifiability",
+    "Inference",
     "Interpolation",
     "LocalConvexity",
     "OnePointConvexity",
+    "PredictionInterval",
     "Recovery",
+    "Rival",
     "Smoothness",
     "TheoremCheck",
+    "WaldTest",
     "ball_success_bound",
     "ball_success_probability",
     "certificate",
+    "inference",
     "interpolation",
     "local_convexity",
     "one_point_convexity",

@@ -145,9 +145,9 @@ def hold_out(
     return float(mean), np.quantile(means, [tail, 1 - tail])
 
 
-def check_confidence(confidence: float) -> float:
+def check_confidence(confidence: float, name: str = "confidence") -> float:
     """A confidence as a float between 0 and 1."""
-    confidence = check_number("confidence", confidence)
+    confidence = check_number(name, confidence)
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+        raise ValueError(f"{name} must lie between 0 and 1, got {confidence!r}.")
     return confidence

@@ -242,6 +242,20 @@ class SquaredError(ABC):
 
         return joined(self.map_blocks(block_values, self._blocks))
 
+    def jacobian(self, W: FloatArray, signs: Array) -> tuple[Array, Array]:
+        """Derivatives (n_samples, n_parameters) and errors (n_samples,) of one model.
+
+        Those of its values without intercept; samples must be in memory.
+        """
+
+        def block_columns(rows: slice) -> Array:
+            block = self._block(rows)
+            columns: Array = self._columns(block, self.targets[rows], W, signs)[0][0]
+            return columns
+
+        columns = joined(self.map_blocks(block_columns, self._blocks))
+        return columns[:, :-1], columns[:, -1]
+
     def products(self, W: FloatArray, signs: Array) -> tuple[Array, Array, float, Array]:
         """Weighted mean products of the values v of the models and the targets y.
 

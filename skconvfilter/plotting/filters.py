@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_scalar
 
+from skconvfilter.diagnostics.inference import Inference
 from skconvfilter.diagnostics.recovery import recovery
 from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
@@ -36,6 +37,8 @@ _MAX_STEMS = 64
 _SQUARE_PIXELS = 1 / 3, 3.0
 # Pairs of a true and a learned filter in a row, unless the user asks for another number.
 _MAX_PAIRS = 4
+# Opacity of weights that cannot be told from zero.
+_FADED = 0.25
 
 
 class FilterDisplay(Summary):
@@ -247,6 +250,123 @@ class FilterDisplay(Summary):
         """
         display = cls(filters=filters, titles=titles)
         return display.plot(axes, n_cols=n_cols, cmap=cmap, colorbar=colorbar)
+
+    @classmethod
+    def from_inference(
+        cls,
+        inference: Inference,
+        *,
+        level: float | None = None,
+        axes: Axes | Sequence[Axes] | NDArray[np.object_] | None = None,
+        n_cols: int | None = None,
+        cmap: str | Colormap = "RdBu_r",
+        colorbar: bool = True,
+    ) -> FilterDisplay:
+        """Draw a learned filter, or bank of filters, with the intervals of its weights.
+
+        Images: weights whose interval holds 0 are faded, and next to the filter are the
+        half-widths of the intervals, on the same scale. Where the data leave a weight
+        open, the half-width is drawn as the end of the scale. Signals: every weight has its
+        interval as a bar.
+
+        Parameters
+        ----------
+        inference : Inference
+            Result of :func:`skconvfilter.diagnostics.inference`.
+        level : float, default=None
+            Level of the intervals. None: that of the result.
+        axes : matplotlib Axes or array-like of Axes, default=None
+            One for every panel; of images there are two for every filter, or for every
+            channel of it. None: a new figure.
+        n_cols : int, default=None
+            Most panels in a row of a new figure. None: as in :meth:`from_estimator`.
+        cmap : str or matplotlib Colormap, default="RdBu_r"
+            Colours of images; the one in the middle stands for 0.
+        colorbar : bool, default=True
+            Whether to draw the scale of the colours next to the images.
+
+        Returns
+        -------
+        display : FilterDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `inference` or `level` cannot be used, and as for :meth:`plot`.
+
+        See Also
+        --------
+        FilterDisplay.from_estimator : Draw a learned filter alone.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skconvfilter import ConvReLUFilterRegressor
+        >>> from skconvfilter.datasets import make_filter_regression
+        >>> from skconvfilter.diagnostics import inference
+        >>> from skconvfilter.plotting import FilterDisplay
+        >>> X, y = make_filter_regression(500, n_features=4, noise=0.5, random_state=0)
+        >>> model = ConvReLUFilterRegressor(random_state=0).fit(X, y)
+        >>> display = FilterDisplay.from_inference(inference(model, X, y, random_state=0))
+        >>> display.axes_.shape
+        (1, 1)
+
+        ``plt.show()`` would show it.
+
+        >>> plt.close(display.figure_)
+        """
+        if not isinstance(inference, Inference):
+            raise TypeError(
+                "inference must be what skconvfilter.diagnostics.inference returns, got "
+                f"{inference!r}."
+            )
+        low, high = np.moveaxis(inference.interval(level), -1, 0)
+        coef, half = inference.coef, (high - low) / 2
+        numbers = [""]
+        if inference.model.is_bank:
+            numbers = [f" {j}" for j in range(len(coef))]
+        else:
+            coef, low, high, half = coef[np.newaxis], low[None], high[None], half[None]
+        filters, titles = list(coef), [f"learned{number}" for number in numbers]
+        if coef.ndim > 2:
+            finite = half[np.isfinite(half)]
+            largest = max(np.abs(coef).max(), finite.max(initial=0.0))
+            drawn = np.where(np.isfinite(half), half, largest)
+            filters = [panel for pair in zip(coef, drawn, strict=True) for panel in pair]
+            halves = [f"half-width{number}" for number in numbers]
+            titles = [t for pair in zip(titles, halves, strict=True) for t in pair]
+            if n_cols is None and coef.ndim < 4:
+                n_cols = _even_n_cols(len(coef))
+        display = cls(filters=filters, titles=titles)
+        display.plot(axes, n_cols=n_cols, cmap=cmap, colorbar=colorbar)
+        display._show_intervals(coef, half, (low <= 0) & (0 <= high))
+        return display
+
+    def _show_intervals(
+        self, coef: FloatArray, half: FloatArray, faded: NDArray[np.bool_]
+    ) -> None:
+        """Fade images, or draw bars: arrays of shape (n_filters, *window)."""
+        if coef.ndim == 2:
+            panels: list[Any] = [ax for ax in self.axes_.flat if ax is not None]
+            entries = np.arange(coef.shape[1])
+            bars = np.where(np.isfinite(half), half, 0.0)
+            for ax, weights, lengths in zip(panels, coef, bars, strict=True):
+                ax.errorbar(entries, weights, lengths, fmt="none", color="0.3", capsize=2)
+            low, high = (coef - bars).min(), (coef + bars).max()
+            margin = 0.08 * (max(high, 0.0) - min(low, 0.0)) or 1.0
+            for ax in panels:
+                ax.set_ylim(min(low, 0.0) - margin, max(high, 0.0) + margin)
+            return
+        if faded.ndim == 4:
+            faded = np.moveaxis(faded, 3, 1).reshape(-1, *faded.shape[1:3])
+        n_channels = len(self.images_) // (2 * len(coef))
+        # Channels of a filter come first, then those of its half-widths.
+        learned = [
+            image for j, image in enumerate(self.images_) if j // n_channels % 2 == 0
+        ]
+        for image, pale in zip(learned, faded, strict=True):
+            image.set_alpha(np.where(pale, _FADED, 1.0))
 
     def plot(
         self,

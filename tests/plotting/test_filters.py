@@ -6,6 +6,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+from skconvfilter.datasets import make_filter_bank_regression, make_filter_regression
+from skconvfilter.diagnostics import inference
 from skconvfilter.plotting import FilterDisplay
 
 
@@ -294,3 +297,89 @@ def test_wrong_numbers_of_titles_axes_and_columns_are_refused():
 def test_estimator_must_be_fitted(fitted):
     with pytest.raises(NotFittedError, match="FittedStandIn instance has no filter_"):
         FilterDisplay.from_estimator(type(fitted())())
+
+
+def inferred(estimator, X, snr=20, **options):
+    """The inference of a filter or bank that was fitted to data of its own."""
+    make = make_filter_regression
+    if hasattr(estimator, "n_filters"):
+        make = make_filter_bank_regression
+    _, y = make(X=X, estimator=estimator, snr=snr, random_state=0, **options)
+    return inference(estimator.fit(X, y), X, y, random_state=0)
+
+
+def test_weights_that_may_be_zero_are_faded_next_to_half_widths(is_drawn):
+    model = ConvReLUFilterRegressor(
+        3, input_shape=(6, 6), n_init=2, diagnostics=False, random_state=0
+    )
+    X = np.random.default_rng(0).standard_normal((400, 36))
+    teacher = np.array([[1, 0, -1], [0, 0, 0], [1, 0, 1.0]])
+    result = inferred(model, X, teacher=teacher)
+    display = FilterDisplay.from_inference(result)
+    assert titles_of(display) == ["learned", "half-width"]
+    low, high = np.moveaxis(result.interval(), -1, 0)
+    assert_allclose(display.images_[0].get_array(), result.coef)
+    assert_allclose(display.images_[1].get_array(), (high - low) / 2)
+    faded = display.images_[0].get_alpha() < 1
+    assert_array_equal(faded, (low < 0) & (high > 0))
+    assert faded.any()
+    assert not faded[teacher != 0].any()
+    assert is_drawn(display.figure_)
+    wide = FilterDisplay.from_inference(result, level=0.999)
+    assert_allclose(
+        wide.images_[1].get_array(), result.coef - result.interval(0.999)[..., 0]
+    )
+
+
+def test_half_widths_of_weights_that_are_open_end_the_scale():
+    model = ConvReLUFilterRegressor(
+        2, input_shape=(4, 4), stride=2, n_init=2, diagnostics=False, random_state=0
+    )
+    X = np.random.default_rng(0).standard_normal((300, 16))
+    X[:, ::2] = 0  # the first column of every patch
+    result = inferred(model, X, teacher=np.ones((2, 2)))
+    half = FilterDisplay.from_inference(result).images_[1].get_array()
+    assert_allclose(half[:, 0], np.abs(result.coef).max())
+    assert (half[:, 1] < half[:, 0]).all()
+
+
+def test_weights_of_a_signal_have_bars(is_drawn):
+    model = ConvReLUFilterRegressor(n_init=2, diagnostics=False, random_state=0)
+    result = inferred(model, np.random.default_rng(0).standard_normal((300, 5)))
+    display = FilterDisplay.from_inference(result)
+    panel = display.axes_[0, 0]
+    (bars,) = panel.containers
+    ends = np.array([segment[:, 1] for segment in bars[2][0].get_segments()])
+    assert_allclose(ends, result.interval())
+    low, high = panel.get_ylim()
+    assert low < ends.min()
+    assert ends.max() < high
+    assert is_drawn(display.figure_)
+
+
+def test_intervals_of_banks_and_channels(is_drawn):
+    bank = ConvFilterBankRegressor(
+        2, kernel_size=2, stride=2, input_shape=(4, 4), init="random", n_init=3,
+        output_weights="signs", pooling="mean", diagnostics=False, random_state=0,
+    )  # fmt: skip
+    X = np.random.default_rng(0).standard_normal((300, 16))
+    display = FilterDisplay.from_inference(inferred(bank, X))
+    expected = ["learned 0", "half-width 0", "learned 1", "half-width 1"]
+    assert titles_of(display) == expected
+    model = ConvReLUFilterRegressor(
+        2, input_shape=(4, 4, 2), n_init=2, diagnostics=False, random_state=0
+    )
+    X = np.random.default_rng(0).standard_normal((300, 32))
+    result = inferred(model, X)
+    display = FilterDisplay.from_inference(result)
+    assert display.axes_.shape == (2, 2)
+    images = [image.get_array() for image in display.images_]
+    assert_allclose(np.stack(images[:2], axis=-1), result.coef)
+    has_alpha = [np.ndim(image.get_alpha()) == 2 for image in display.images_]
+    assert has_alpha == [True, True, False, False]
+    assert is_drawn(display.figure_)
+
+
+def test_only_inferences_have_intervals(fitted):
+    with pytest.raises(TypeError, match="inference must be"):
+        FilterDisplay.from_inference(fitted(filter_=np.ones(3)))

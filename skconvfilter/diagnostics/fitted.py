@@ -1,0 +1,219 @@
+"""A fitted regressor as a nonlinear regression: parameters, derivatives and errors."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+
+from skconvfilter.diagnostics.filters import bank_model, bank_rows, bank_weights, one_filter
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.bank_objective import make_bank_objective
+from skconvfilter.model.filter_objective import FilterObjective
+from skconvfilter.model.geometry import Convolution, PatchGeometry
+from skconvfilter.model.samples import check_any_samples, cut_into_patches, refuse_masked
+from skconvfilter.model.squared_error import Array, SquaredError
+from skconvfilter.model.validation import check_positive, check_range
+
+_NEEDED = ("coef_", "bias_", "bias_scaling_", "intercept_", "kernel_size", "alpha")
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """The regression function of a fitted regressor.
+
+    Its parameters here are the filters, each with the weight of the constant entry of the
+    patches if it has a bias, and the intercept if there is one. The user's parameters are
+    all weights, then the biases, then the intercept.
+    """
+
+    estimator: Any
+    geometry: PatchGeometry
+    filters: Array  # (n_filters, patch_dim)
+    signs: Array  # (n_filters,)
+    intercept: float
+
+    @classmethod
+    def of(cls, estimator: Any, geometry: PatchGeometry) -> "FittedModel":
+        """The model of a fitted estimator for patches of this geometry."""
+        layout = geometry.layout
+        window = layout.window_shape
+        if hasattr(estimator, "output_weights_"):
+            rows = bank_rows("estimator.coef_", estimator, window, layout.constant)
+            filters = rows.astype(np.float64)
+            weights = bank_weights("output_weights", None, estimator, len(filters))
+            signs = weights.astype(np.float64)
+        else:
+            w = one_filter("estimator.coef_", estimator, window, layout.constant)
+            filters = w[np.newaxis].astype(np.float64)
+            signs = np.array([float(estimator.sign_)])
+        return cls(estimator, geometry, filters, signs, float(estimator.intercept_))
+
+    @property
+    def is_bank(self) -> bool:
+        """Whether there are several filters."""
+        return np.ndim(self.estimator.coef_) > 1
+
+    @property
+    def coef_shape(self) -> tuple[int, ...]:
+        """Shape of the weights: that of the window, of a bank after the filters."""
+        window = self.geometry.layout.window_shape
+        return (len(self.filters), *window) if self.is_bank else window
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether the intercept is fitted."""
+        return bool(self.estimator.fit_intercept)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters."""
+        last = [self.intercept] if self.has_intercept else []
+        return np.append(self.filters.ravel(), last)
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return self.filters.size + self.has_intercept
+
+    def order(self) -> tuple[Array, Array]:
+        """Indices and factors: the user's parameters are ``theta[indices] * factors``."""
+        layout = self.geometry.layout
+        numbers = np.arange(self.filters.size).reshape(self.filters.shape)
+        weights, biases = np.split(numbers, [layout.window_size], axis=1)
+        indices = np.concatenate([weights.ravel(), biases.ravel()])
+        factors = np.repeat([1.0, layout.constant], [weights.size, biases.size])
+        if self.has_intercept:
+            indices, factors = np.append(indices, len(indices)), np.append(factors, 1.0)
+        return indices, factors
+
+    def names(self) -> list[str]:
+        """Names of the user's parameters."""
+        names = [f"w{list(index)}" for index in np.ndindex(self.coef_shape)]
+        if self.geometry.layout.constant:
+            several = range(len(self.filters))
+            names += [f"bias[{j}]" for j in several] if self.is_bank else ["bias"]
+        return names + ["intercept"] * self.has_intercept
+
+    def objective(self, samples: FloatArray, y: Array, weights: Array) -> SquaredError:
+        """The squared error that was minimised, on some samples."""
+        options: dict[str, Any] = {
+            "sample_weight": weights,
+            "alpha": float(self.estimator.alpha),
+            "fit_intercept": self.has_intercept,
+        }
+        if not self.is_bank:
+            return FilterObjective(samples, self.geometry, y, **options)
+        activation, pooling = bank_model(self.estimator)
+        options |= {"activation": activation, "pooling": pooling}
+        n_filters = len(self.filters)
+        return make_bank_objective(
+            samples, self.geometry, y, n_filters=n_filters, **options
+        )
+
+    def column(self, filters: Array) -> tuple[Array, Array]:
+        """Filters of this size and the signs in the form that objectives take."""
+        signs = self.signs[np.newaxis] if self.is_bank else self.signs
+        return filters.reshape(-1, 1), signs
+
+    def jacobian(self, objective: SquaredError) -> tuple[Array, Array]:
+        """Derivatives (n_samples, n_params) and residuals (n_samples,)."""
+        derivatives, errors = objective.jacobian(*self.column(self.filters))
+        if self.has_intercept:
+            derivatives = np.column_stack([derivatives, np.ones(len(errors))])
+        return derivatives, -(errors + self.intercept)
+
+
+@dataclass(frozen=True)
+class FittedData:
+    """The samples that a model was fitted to, those of weight zero left out."""
+
+    samples: FloatArray  # (n_samples, n_features), float64
+    y: Array
+    weights: Array  # of mean 1
+    groups: Any  # (n_samples,) integers from 0, or None
+    kept: Any  # (n_given,) bool
+
+
+def check_fitted(
+    estimator: Any, X: ArrayLike, y: ArrayLike, sample_weight: Any, groups: Any
+) -> tuple[FittedModel, FittedData]:
+    """Check what a user passed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter that is wrong.
+    """
+    samples, geometry = fitted_samples(estimator, X)
+    refuse_masked(y, "y")
+    targets = column_or_1d(
+        check_array(y, dtype=np.float64, ensure_2d=False, input_name="y"), warn=True
+    )
+    check_consistent_length(samples, targets)
+    check_range("y", targets)
+    weights = _check_weights(sample_weight, len(targets))
+    kept = weights > 0
+    if groups is not None:
+        groups = _check_groups(groups, kept)
+    weights = weights[kept] / weights[kept].mean()
+    data = FittedData(samples[kept], targets[kept], weights, groups, kept)
+    model = FittedModel.of(estimator, geometry)
+    if len(data.y) <= model.n_params:
+        raise ValueError(
+            f"There are {len(data.y)} samples of positive weight "
+            f"(n_samples={len(data.y)}) for {model.n_params} parameters: standard errors "
+            "need more samples than parameters. Pass more samples, or use a smaller window."
+        )
+    check_positive("estimator.alpha", estimator.alpha, zero=True)
+    return model, data
+
+
+def fitted_samples(estimator: Any, X: ArrayLike) -> tuple[FloatArray, PatchGeometry]:
+    """Flat samples and geometry, as a fitted regressor sees them."""
+    missing = [name for name in _NEEDED if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            "estimator must be a fitted ConvReLUFilterRegressor or "
+            f"ConvFilterBankRegressor; {estimator!r} has no {missing[0]}. Call fit first."
+        )
+    array = check_any_samples(X)
+    check_range("X", array)
+    constant = float(estimator.bias_scaling_)
+    return cut_into_patches(array, Convolution.of(estimator), constant)
+
+
+def _check_weights(sample_weight: Any, n_samples: int) -> Array:
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weights: Array = check_array(
+        sample_weight,
+        dtype=np.float64,
+        ensure_2d=False,
+        ensure_non_negative=True,
+        input_name="sample_weight",
+    )
+    if weights.shape != (n_samples,) or not weights.any():
+        raise ValueError(
+            f"sample_weight must have the shape ({n_samples},) of y, and not be zero "
+            f"throughout; its shape is {weights.shape}."
+        )
+    return weights
+
+
+def _check_groups(groups: Any, kept: Any) -> Any:
+    """Groups of the samples that are kept, as integers from 0."""
+    groups = column_or_1d(groups)
+    if len(groups) != len(kept):
+        raise ValueError(
+            f"groups must have one entry for each of the {len(kept)} samples, got "
+            f"{len(groups)}."
+        )
+    numbers = np.unique(groups[kept], return_inverse=True)[1]
+    if numbers.max() == 0:
+        raise ValueError(
+            "groups holds one group only: the noise of groups is estimated from their "
+            'differences. Pass the group of every sample, or use covariance="HC3".'
+        )
+    return numbers

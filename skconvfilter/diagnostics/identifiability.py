@@ -1,0 +1,344 @@
+"""Whether data determine a fitted filter: open directions, nonlinearity, other minima."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from scipy.stats import chi2, norm
+
+from skconvfilter.diagnostics.covariance import Linearization
+from skconvfilter.diagnostics.fitted import FittedData, FittedModel
+from skconvfilter.diagnostics.summary import Summary
+from skconvfilter.kernels.layout import FloatArray
+from skconvfilter.model.activations import Activation
+from skconvfilter.model.bank import bank_blocks, block_patches
+from skconvfilter.model.squared_error import Array, SquaredError
+
+# Above these the intervals are not to be trusted, see benchmarks/coverage.py.
+_MAX_NONLINEARITY, _MAX_STEP = 0.45, 1.0
+# The least probability of a rival that counts, and of a distance that makes it another.
+_LEAST_PROBABILITY = 1e-3
+# Residuals, relative to y, that are zero but for rounding.
+_EXACT = 1e-10
+# Draws that nonlinearity is averaged over, and samples it and rivals are first seen on.
+_N_DRAWS, _ROWS = 16, 1000
+# Starts of the search for rivals; steps on some samples, and of the best on all: fewer
+# where the likelihood ratio on some samples is hopeless.
+_N_STARTS, _FIRST_STEPS, _N_FINALISTS, _LAST_STEPS, _N_RIVALS = 4, 10, 2, 8, 3
+_HOPELESS, _HOPELESS_STEPS = 100.0, 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rival(Summary):
+    """Another minimum of the loss that was fitted, of :func:`inference`.
+
+    Attributes
+    ----------
+    coef : ndarray of the shape of `Inference.coef`
+        Its filter or filters.
+    bias : ndarray of shape (n_filters,)
+        Their biases, zeros if none are fitted.
+    loss : float
+        The objective there.
+    likelihood_ratio : float
+        ``n log(loss / loss of the fit)``; negative if it fits better.
+    pvalue : float
+        If the data came from the rival, the ratio would be this large with at most this
+        probability.
+    """
+
+    coef: FloatArray
+    bias: FloatArray
+    loss: float
+    likelihood_ratio: float
+    pvalue: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Identifiability(Summary):
+    """Whether the data determine the parameters, of :func:`inference`.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of shape (n_params,)
+        Of the information matrix, for derivatives of unit length, descending.
+    open_directions : ndarray of shape (n_open, n_params)
+        Directions of the parameters that change no fitted value, as rows.
+    nonlinearity : float
+        By how much, relative to their changes, the fitted values depart from their linear
+        approximation within the confidence region, on average over random draws.
+    step : float
+        Length of the next Gauss-Newton step, in standard errors of the parameter that it
+        changes most.
+    rivals : tuple of Rival
+        Other minima that a short search has found, the best first: from the reflected
+        filters and from random ones.
+    restart_ratios : ndarray of shape (n_restarts - 1,)
+        Of the other restarts of the fit, ``n log(loss / loss of the fit)``, ascending;
+        empty if these are other data than those fitted. Many restarts end near the same
+        minimum.
+    doubts : tuple of str
+        Reasons not to trust the intervals; empty if there are none.
+    """
+
+    eigenvalues: FloatArray
+    open_directions: FloatArray
+    nonlinearity: float
+    step: float
+    rivals: tuple[Rival, ...]
+    restart_ratios: FloatArray
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FitAtHand:
+    """What the checks need of a fit."""
+
+    model: FittedModel
+    data: FittedData
+    objective: SquaredError
+    derivatives: Array  # (n_samples, n_params), weighted
+    linearization: Linearization
+    covariance: Array  # (n_params, n_params) of the parameters in the units of the model
+    penalty: Array  # (n_params,)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether residuals are zero but for rounding."""
+        squares = self.linearization.residuals @ self.linearization.residuals
+        return bool(squares <= len(self.data.y) * self._floor)
+
+    @property
+    def _floor(self) -> float:
+        return _EXACT**2 * float(np.average(self.data.y**2, weights=self.data.weights))
+
+    def likelihood_ratio(self, losses: Array, loss: float) -> Array:
+        """``n log`` of the ratio of losses to one, both at least what rounding leaves."""
+        floor = max(self._floor / 2, np.finfo(float).tiny)
+        return len(self.data.y) * np.log(np.maximum(losses, floor) / max(loss, floor))
+
+
+def check_identifiability(fit: FitAtHand, rng: np.random.Generator) -> Identifiability:
+    """Run all checks."""
+    linearization, model = fit.linearization, fit.model
+    indices, factors = model.order()
+    # Unit columns are those of parameters times their lengths.
+    directions = linearization.open / linearization.lengths
+    directions = directions[:, indices] * factors
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    filters, signs = model.column(model.filters)
+    loss = float(fit.objective.value(filters, signs).loss[0])
+    nonlinearity = 0.0 if fit.is_exact else _nonlinearity(fit, rng)
+    step = 0.0 if fit.is_exact else _relative_step(fit)
+    rivals = _rivals(fit, loss, rng)
+    found = Identifiability(
+        eigenvalues=linearization.singular_values**2,
+        open_directions=directions,
+        nonlinearity=nonlinearity,
+        step=step,
+        rivals=rivals,
+        restart_ratios=_restart_ratios(fit, loss),
+        doubts=(),
+    )
+    return Identifiability(**{**vars(found), "doubts": tuple(_doubts(fit, found))})
+
+
+def _doubts(fit: FitAtHand, found: Identifiability) -> list[str]:
+    doubts = []
+    if fit.is_exact:
+        doubts.append(
+            "The fit is exact to machine precision: intervals have no width, and nothing "
+            "is known of noise."
+        )
+    n_open = len(found.open_directions)
+    if n_open:
+        means = "are those of the penalty" if fit.penalty.any() else "are infinite"
+        doubts.append(
+            f"{n_open} direction(s) of the parameters change no fitted value: the "
+            f"intervals of all weights that have a part in them {means}."
+        )
+    if fit.linearization.leverages.max() > 1 - 1e-6:
+        doubts.append("One sample alone determines a direction of the parameters.")
+    if found.nonlinearity > _MAX_NONLINEARITY:
+        doubts.append(
+            f"Within the confidence region the model is not linear (nonlinearity "
+            f"{found.nonlinearity:.2f}, at most {_MAX_NONLINEARITY}): intervals may be too "
+            "short, or the filter far from the true one. Pass more samples."
+        )
+    if found.step > _MAX_STEP:
+        doubts.append(
+            f"The fit is not at a minimum of the loss on these data: the next step is "
+            f"{found.step:.2g} standard errors long. Pass the data that were fitted, and "
+            "let the fit converge."
+        )
+    for rival in found.rivals[:1]:
+        if rival.pvalue > _LEAST_PROBABILITY:
+            better = "better than this one" if rival.likelihood_ratio < -1 else "as well"
+            doubts.append(
+                f"Another filter fits these data {better}: rivals[0], with a likelihood "
+                f"ratio of {rival.likelihood_ratio:.1f} (p = {rival.pvalue:.2g})."
+            )
+    return doubts
+
+
+def _nonlinearity(fit: FitAtHand, rng: np.random.Generator) -> float:
+    """Mean of ``|f(theta + d) - f(theta) - J d| / |J d|`` over d from N(0, covariance)."""
+    # Through the correlations, so that units do not matter.
+    errors = np.sqrt(np.diag(fit.covariance))
+    lengths = np.where(errors > 0, errors, 1.0)
+    values, axes = np.linalg.eigh(fit.covariance / np.outer(lengths, lengths))
+    root = lengths[:, np.newaxis] * axes * np.sqrt(np.maximum(values, 0))
+    moves = root @ rng.standard_normal((len(root), _N_DRAWS))
+    moves = moves[: fit.model.filters.size]
+    part, rows = _some_rows(fit)
+    filters, signs = fit.model.column(fit.model.filters)
+    signs = np.repeat(signs, _N_DRAWS, axis=0)
+    change = part.predict(filters + moves, signs) - part.predict(filters, signs[:1])
+    weights = np.sqrt(part.sample_weight)[:, np.newaxis]
+    linear = fit.derivatives[rows, : len(moves)] / weights @ moves
+    if fit.model.has_intercept:
+        # A shift of all values is no departure.
+        change, linear = (
+            a - np.average(a, axis=0, weights=weights[:, 0]) for a in (change, linear)
+        )
+    size = np.linalg.norm(linear * weights, axis=0)
+    departure = np.linalg.norm((change - linear) * weights, axis=0)
+    return float(np.mean(departure[size > 0] / size[size > 0])) if size.any() else 0.0
+
+
+def _some_rows(fit: FitAtHand) -> tuple[SquaredError, FloatArray]:
+    """The objective on evenly spaced samples, and their indices."""
+    n_rows = min(len(fit.data.y), max(_ROWS, 8 * fit.model.n_params))
+    rows = np.linspace(0, len(fit.data.y) - 1, n_rows).astype(int)
+    return fit.objective.subset(rows), rows
+
+
+def _relative_step(fit: FitAtHand) -> float:
+    step = np.abs(fit.linearization.step(fit.penalty * fit.model.theta))
+    errors = np.sqrt(np.diag(fit.covariance))
+    return float(np.max(step[errors > 0] / errors[errors > 0], initial=0.0))
+
+
+def _restart_ratios(fit: FitAtHand, loss: float) -> Array:
+    losses = np.asarray(getattr(fit.model.estimator, "restart_losses_", []), dtype=float)
+    fitted = float(getattr(fit.model.estimator, "loss_", np.nan))
+    if not np.isclose(loss, fitted, rtol=1e-3, atol=0):
+        return np.empty(0)
+    others = np.delete(losses, fit.model.estimator.best_restart_)
+    ratios = fit.likelihood_ratio(others[np.isfinite(others)], loss)
+    return np.sort(ratios)
+
+
+def _rivals(fit: FitAtHand, loss: float, rng: np.random.Generator) -> tuple[Rival, ...]:
+    """Other minima: from reflections and random filters, on some samples, then on all."""
+    model = fit.model
+    if not model.filters.any():
+        return ()
+    part, _ = _some_rows(fit)
+    starts = _starts(model.filters, _mean_patch_axis(part), rng)
+    signs = np.repeat(model.column(model.filters)[1], starts.shape[1], axis=0)
+    ends, losses = _polish(part, starts, signs, _FIRST_STEPS)
+    if part.n_samples < fit.objective.n_samples:
+        ranking = np.argsort(losses)
+        distinct = [_is_distinct(fit, ends[:, j]) for j in ranking]
+        best = ranking[distinct][:_N_FINALISTS]
+        if not best.size:
+            return ()
+        at_fit = part.value(*model.column(model.filters)).loss[0]
+        ratio = part.n_samples * np.log(max(losses[best[0]] / at_fit, 1)) if at_fit else 0
+        n_steps = _HOPELESS_STEPS if ratio > _HOPELESS else _LAST_STEPS
+        ends, losses = _polish(fit.objective, ends[:, best], signs[best], n_steps)
+    rivals: list[Rival] = []
+    layout = model.geometry.layout
+    for j in np.argsort(losses):
+        if len(rivals) == _N_RIVALS or not _is_distinct(fit, ends[:, j]):
+            continue
+        filters = ends[:, j].reshape(model.filters.shape)
+        ratio = float(fit.likelihood_ratio(losses[[j]], loss)[0])
+        coef = filters[:, : layout.window_size].reshape(model.coef_shape)
+        bias = filters[:, layout.window_size :].sum(axis=1) * layout.constant
+        pvalue = float(norm.sf(np.sqrt(ratio))) if ratio > 0 else 1.0
+        rivals.append(Rival(coef, bias, float(losses[j]), ratio, pvalue))
+    return tuple(rivals)
+
+
+def _starts(filters: Array, axis: Array, rng: np.random.Generator) -> Array:
+    """Filters to look for other minima from, as columns: reflections and random ones.
+
+    Where the mean patches of all samples point the same way, a filter and its reflection
+    about this axis differ in value by little: the values are half of mean ``|w . Z_i|``
+    plus half of ``w . mean Z_i``.
+    """
+    reflected = 2 * np.outer(filters @ axis, axis) - filters
+    starts = []
+    for sign in (1, -1):
+        for j in range(len(filters)):
+            start = filters.copy()
+            start[j] = sign * reflected[j]
+            starts.append(start)
+    starts += [reflected, -filters]
+    lengths = np.linalg.norm(filters, axis=1, keepdims=True)
+    while len(starts) < _N_STARTS:
+        random = rng.standard_normal(filters.shape)
+        starts.append(random * lengths / np.linalg.norm(random, axis=1, keepdims=True))
+    return np.stack([start.ravel() for start in starts], axis=1)
+
+
+def _mean_patch_axis(objective: SquaredError) -> Array:
+    """Direction (p,) that the mean patches of the samples share most."""
+    geometry, means = objective.geometry, []
+    for rows in bank_blocks(objective.n_samples, geometry.layout, 1):
+        patches = block_patches(np.asarray(objective.samples[rows]), geometry)
+        means.append(patches.mean(axis=1))
+    stacked = np.concatenate(means)
+    axis: Array = np.linalg.eigh(stacked.T @ stacked)[1][:, -1]
+    return axis
+
+
+def _polish(
+    objective: SquaredError, W: Array, signs: Array, n_steps: int
+) -> tuple[Array, Array]:
+    """A few damped Gauss-Newton steps from every column, and the losses."""
+    W = W.copy()
+    here = objective.gauss_newton(W, signs)
+    damping = np.full(W.shape[1], 1e-3)
+    for _ in range(n_steps):
+        assert here.gradient is not None
+        assert here.gauss_newton is not None
+        scale = np.trace(here.gauss_newton, axis1=1, axis2=2) / len(W)
+        shift = np.where(scale > 0, damping * scale, 1.0)
+        matrices = here.gauss_newton + shift[:, np.newaxis, np.newaxis] * np.eye(len(W))
+        step = np.linalg.solve(matrices, here.gradient[:, :, np.newaxis])[:, :, 0].T
+        there = objective.gauss_newton(W - step, signs)
+        lower = there.loss < here.loss
+        W[:, lower] -= step[:, lower]
+        here = here.put(lower, there.take(lower))
+        damping = np.maximum(damping * np.where(lower, 0.1, 6.0), 1e-14)
+    return W, here.loss
+
+
+def _is_distinct(fit: FitAtHand, end: Array) -> bool:
+    """Whether it is beyond the confidence region, in whichever order filters come."""
+    model = fit.model
+    filters = end.reshape(model.filters.shape)
+    activation: Activation | None = getattr(fit.objective, "activation", None)
+    # Of an odd activation, a filter of the other output sign is the negative filter.
+    odd = activation is not None and activation.hermite(2, 1.0) == 0
+    cost = cdist(model.filters, filters, "sqeuclidean")
+    factors = np.ones(cost.shape)
+    products = np.outer(model.signs, model.signs)
+    if odd:
+        factors = products
+        signed = model.signs[:, np.newaxis]
+        cost = cdist(signed * model.filters, signed * filters, "sqeuclidean")
+    else:
+        cost[products < 0] = 4 * cost.max() + 1
+    mine, theirs = linear_sum_assignment(cost)
+    matched = factors[mine, theirs][:, np.newaxis] * filters[theirs]
+    away = fit.derivatives[:, : end.size] @ (matched - model.filters).ravel()
+    if model.has_intercept:
+        roots = np.sqrt(fit.data.weights)
+        away = away - roots * (roots @ away) / (roots @ roots)
+    distance = (away @ away) / max(fit.linearization.scale, np.finfo(float).tiny)
+    return bool(distance > chi2.isf(_LEAST_PROBABILITY, model.n_params))
