@@ -22,6 +22,7 @@ from collections import namedtuple
 import numpy as np
 import recovery
 from scipy.stats import f as f_distribution
+from scipy.stats import ncf
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
@@ -35,6 +36,7 @@ from skconvfilter.diagnostics import inference
 from skconvfilter.diagnostics import recovery as compare
 
 Cell = namedtuple("Cell", "source n_samples noise")
+Truth = namedtuple("Truth", "teacher signs")
 Row = namedtuple("Row", "covered covered_hc3 doubted far fit_seconds seconds")
 
 SNR, GROUP_SIZE, LEVEL, FAR = 10, 10, 0.95, 1e-3
@@ -70,7 +72,7 @@ def make_task(cell, images, rng):
             X=X, estimator=model, output_weights="signs", return_teacher=True,
             random_state=seed,
         )  # fmt: skip
-        return X, clean, model, (teacher.reshape(3, -1), signs)
+        return X, clean, model, Truth(teacher.reshape(3, -1), signs)
     options = {"diagnostics": False, "random_state": seed}
     if cell.source in GAUSSIAN:
         p = GAUSSIAN[cell.source]
@@ -89,7 +91,7 @@ def make_task(cell, images, rng):
         p = size**2
     teacher = random_filter((p,), random_state=seed)
     _, clean = make_filter_regression(X=X, estimator=model, teacher=teacher)
-    return X, clean, model, (teacher, None)
+    return X, clean, model, Truth(teacher, None)
 
 
 def add_noise(clean, kind, rng):
@@ -109,11 +111,11 @@ def add_noise(clean, kind, rng):
 def true_params(result, model, truth):
     """The true parameters in the order of the result; None if output signs differ."""
     teacher, signs = truth
-    bias = [0.0] * int(np.prod(result.coef.shape[:-1])) if model.bias else []
+    bias = [0.0] * int(np.prod(result.coef.shape[: teacher.ndim - 1])) if model.bias else []
     if signs is None:
         if model.sign_ != 1:
             return None
-        return np.concatenate([teacher, bias[:1], [0.0]])
+        return np.concatenate([teacher, bias, [0.0]])
     order = np.argsort(compare(model, teacher, teacher_output_weights=signs).permutation)
     if not np.array_equal(signs[order], model.output_weights_):
         return None
@@ -124,7 +126,7 @@ def measure(cell, images, seed):
     """One fit; None if the labels hardly depend on the filter."""
     rng = np.random.default_rng(seed)
     X, clean, model, truth = make_task(cell, images, rng)
-    if cell.source in IMAGES and ((truth[0] >= 0).all() or clean.mean() < 1e-3):
+    if cell.source in IMAGES and ((truth.teacher >= 0).all() or clean.mean() < 1e-3):
         return None
     y, groups = add_noise(clean, cell.noise, rng)
     start = time.perf_counter()
@@ -206,32 +208,41 @@ def coverage(arguments):
 
 
 def wald(arguments):
-    """Level and power of the test that the first three weights are 0."""
-    print("share of p values below 0.05; three weights of the true size given, n = 1,000")
-    print("data       size of the weights, in standard errors")
-    sizes = (0, 0.5, 1, 2, 3)
-    print("           fits " + "".join(f"{size:7.1f}" for size in sizes))
-    for source in ("normal 9", "normal 25"):
-        line, cell = [], Cell(source, 1000, "equal")
-        for size in sizes:
-            start, rejected = time.perf_counter(), []
+    """Level and power of the test that three weights are 0."""
+    print("share of Wald tests of three weights with p < 0.05, n = 1,000, undoubted fits;")
+    print("'expected' is the power for the standard errors of a first fit")
+    for source in GAUSSIAN:
+        unit = measure_wald(source, FIRST_SEED, 0.0)[1]
+        for size in (0.0, 0.5, 1.0, 1.5, 2.0):
+            pvalues, start = [], time.perf_counter()
             for i in range(arguments.fits):
-                rng = np.random.default_rng(FIRST_SEED + i)
-                X, _, model, (teacher, _) = make_task(cell, {}, rng)
-                # Standard errors are about sigma over the root mean square derivative.
-                spread = 0.26 * 2 / np.sqrt(1000 / 4)
-                teacher[:3] = size * spread * rng.choice([-1, 1], 3) * teacher.std()
-                _, clean = make_filter_regression(X=X, estimator=model, teacher=teacher)
-                y, _ = add_noise(clean, "equal", rng)
-                result = inference(model.fit(X, y), X, y, random_state=i)
-                if result.identifiability.doubts:
-                    continue
-                zero = np.arange(teacher.size) < 3
-                rejected.append(result.wald_test(zero).pvalue < 0.05)
+                pvalue = measure_wald(source, FIRST_SEED + i, size * unit)[0]
+                pvalues += [] if pvalue is None else [pvalue]
                 if time.perf_counter() - start > arguments.seconds:
                     break
-            line.append(np.mean(rejected))
-        print(f"{source:9s} {len(rejected):5d} " + "".join(f"{x:7.2f}" for x in line))
+            df = 3, 1000 - GAUSSIAN[source] - 2
+            critical = f_distribution.isf(0.05, *df)
+            expected = ncf.sf(critical, *df, 3 * size**2) if size else 0.05
+            rejected = np.mean(np.array(pvalues) < 0.05)
+            print(
+                f"{source:9s} weights of {size:.1f} standard errors: {len(pvalues):4d} "
+                f"fits, rejected {rejected:.2f}, expected {expected:.2f}",
+                flush=True,
+            )
+
+
+def measure_wald(source, seed, size):
+    """P value for three weights of that size, and their mean standard error."""
+    rng = np.random.default_rng(seed)
+    X, _, model, truth = make_task(Cell(source, 1000, "equal"), {}, rng)
+    teacher = truth.teacher
+    teacher[:3] = size * rng.choice([-1, 1], 3)
+    _, clean = make_filter_regression(X=X, estimator=model, teacher=teacher)
+    y, _ = add_noise(clean, "equal", rng)
+    result = inference(model.fit(X, y), X, y, random_state=seed)
+    doubted = bool(result.identifiability.doubts)
+    test = result.wald_test(np.arange(teacher.size) < 3)
+    return None if doubted else test.pvalue, result.stderr[:3].mean()
 
 
 def main():

@@ -455,3 +455,13 @@ def test_data_and_estimators_are_refused(problem):
         inference(model, X, np.full(len(y), np.nan))
     with pytest.raises(ValueError, match="coef_ must have the shape"):
         inference(model, X[..., 1:], y)
+
+
+def test_results_show_themselves_in_one_line(problem):
+    X, y, model = problem
+    result = inference(model, X, y, bootstrap=2, random_state=0)
+    found = result.identifiability, result.bootstrap, result.wald_test(np.ones(P))
+    for shown in (result, *found, *found[0].rivals, result.predict_interval(X[:2])):
+        assert repr(shown).startswith(type(shown).__name__ + "(")
+        assert len(repr(shown)) <= 250
+    assert "doubts=[]" in repr(found[0])
