@@ -15,6 +15,7 @@ from numpydoc.validate import validate
 
 import skconvfilter
 from skconvfilter import (
+    ConvFeatureExtractor,
     ConvFilterBankRegressor,
     ConvPatchExtractor,
     ConvReLUFilterRegressor,
@@ -130,11 +131,13 @@ def test_result_documents_its_fields_and_names_its_function(path):
             1, kernel_size=3, init="random", early_stopping=True, random_state=0
         ),
         ConvPatchExtractor(3),
+        ConvFeatureExtractor(ConvReLUFilterRegressor(3, n_init=2, random_state=0)),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_fitted_attributes_are_documented(estimator):
-    X, y = datasets.make_filter_regression(100, estimator, random_state=0)
+    window = getattr(estimator, "estimator", estimator)
+    X, y = datasets.make_filter_regression(100, window, random_state=0)
     # Named features set feature_names_in_.
     estimator.fit(pd.DataFrame(X).add_prefix("x"), y)
     fitted = {

@@ -23,6 +23,8 @@ _NEEDED = {
     "intercept_",
     "sign_",
     "output_weights_",
+    "estimator_",
+    "grid_",
 }
 
 
@@ -163,4 +165,6 @@ def _strip_for_predict(estimator: Any) -> Any:
     for name in list(vars(light)):
         if name == "_stream" or (name.endswith("_") and name not in _NEEDED):
             delattr(light, name)
+    if hasattr(light, "estimator_"):
+        light.estimator_ = _strip_for_predict(light.estimator_)
     return light

@@ -110,16 +110,16 @@ class Convolution:
             self._refuse_without_window()
             layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
             return PatchGeometry(layout, (n_features,), (0,))
-        window = _integers("kernel_size", self.kernel_size, minimum=1)
+        window = integers("kernel_size", self.kernel_size, minimum=1)
         input_shape = _check_input_shape(self.input_shape, n_features, window)
         if isinstance(self.kernel_size, Integral):
             n_axes = _n_axes_of_any(input_shape)
         else:
             n_axes = _n_axes_of(window, input_shape)
-        kernel_size = _per_axis("kernel_size", window, n_axes, minimum=1)
-        stride = _per_axis("stride", self.stride, n_axes, minimum=1)
-        padding = _per_axis("padding", self.padding, n_axes, minimum=0)
-        dilation = _per_axis("dilation", self.dilation, n_axes, minimum=1)
+        kernel_size = per_axis("kernel_size", window, n_axes, minimum=1)
+        stride = per_axis("stride", self.stride, n_axes, minimum=1)
+        padding = per_axis("padding", self.padding, n_axes, minimum=0)
+        dilation = per_axis("dilation", self.dilation, n_axes, minimum=1)
         channels = input_shape[n_axes:]
         padded = [n + 2 * pad for n, pad in zip(input_shape, padding, strict=False)]
         reach = [d * (n - 1) + 1 for n, d in zip(kernel_size, dilation, strict=True)]
@@ -154,7 +154,7 @@ class Convolution:
         wrong = [
             name
             for name, default in defaults.items()
-            if set(_integers(name, getattr(self, name), minimum=default)) != {default}
+            if set(integers(name, getattr(self, name), minimum=default)) != {default}
         ]
         if self.input_shape is not None:
             wrong.insert(0, "input_shape")
@@ -237,7 +237,7 @@ def _check_input_shape(
                 "of X is laid out, such as input_shape=(28, 28)."
             )
         return (n_features,)
-    shape = _integers("input_shape", input_shape, minimum=1)
+    shape = integers("input_shape", input_shape, minimum=1)
     if math.prod(shape) != n_features:
         raise ValueError(
             f"input_shape={shape} has {math.prod(shape)} entries, but X has "
@@ -266,8 +266,15 @@ def _n_axes_of_any(input_shape: tuple[int, ...]) -> int:
     return min(len(input_shape), 2)
 
 
-def _per_axis(name: str, value: Any, n_axes: int, minimum: int) -> tuple[int, ...]:
-    values = _integers(name, value, minimum)
+def per_axis(name: str, value: Any, n_axes: int, minimum: int) -> tuple[int, ...]:
+    """One int for each spatial axis, from an int for all of them or a tuple.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter.
+    """
+    values = integers(name, value, minimum)
     if len(values) == 1:
         return values * n_axes
     if len(values) != n_axes:
@@ -278,7 +285,14 @@ def _per_axis(name: str, value: Any, n_axes: int, minimum: int) -> tuple[int, ..
     return values
 
 
-def _integers(name: str, value: Any, minimum: int) -> tuple[int, ...]:
+def integers(name: str, value: Any, minimum: int) -> tuple[int, ...]:
+    """The ints of a parameter that is an int or a tuple of ints, as a tuple.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter.
+    """
     try:
         values = (value,) if isinstance(value, Integral) else tuple(value)
     except TypeError:

@@ -8,6 +8,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from skconvfilter import (
+    ConvFeatureExtractor,
     ConvFilterBankRegressor,
     ConvPatchExtractor,
     ConvReLUFilterRegressor,
@@ -27,6 +28,10 @@ TRANSFORMER_CHECKS = [
 ]
 # What users have by default is checked once, a bank with fewer starts; the rest is quick.
 QUICK = {"n_init": 2, "diagnostics": False}
+# The checks set the random state of an estimator, but not of one inside.
+FEATURES = ConvFeatureExtractor(
+    ConvReLUFilterRegressor(random_state=0, **QUICK), statistics=("mean", "std")
+)
 
 # The checks fit tables of a few rows, many of them of noise: more filters than such data
 # can tell, and a tensor method without the moments that it needs, rightly lead to warnings.
@@ -56,6 +61,7 @@ def run(check, estimator):
         ConvPatchExtractor(),
         ConvPatchExtractor(kernel_size=2),
         ConvPatchExtractor(flatten=True),
+        FEATURES,
     ]
 )
 def test_estimator_keeps_the_contract(estimator, check):
@@ -118,9 +124,13 @@ def test_early_stopping_fails_only_where_a_random_split_must(estimator):
 # Some of them pass arrays after a data frame on purpose.
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names")
 @pytest.mark.parametrize("name", TRANSFORMER_CHECKS)
-def test_flattening_extractor_keeps_the_contract_of_transformers(name):
-    check = getattr(estimator_checks, name)
-    check("ConvPatchExtractor", ConvPatchExtractor(flatten=True))
+@pytest.mark.parametrize(
+    "estimator",
+    [ConvPatchExtractor(flatten=True), FEATURES],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_the_contract_of_transformers_is_kept(estimator, name):
+    getattr(estimator_checks, name)(type(estimator).__name__, estimator)
 
 
 @pytest.mark.parametrize(
