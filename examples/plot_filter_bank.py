@@ -24,9 +24,18 @@ from skconvfilter.plotting import FilterDisplay
 # The data
 # --------
 # A row of 48 entries has three patches of 16. The entries are independent and normal, as
-# the theory assumes.
+# the theory assumes. The model is that of the paper: outputs are summed, with no biases.
 
-model = ConvFilterBankRegressor(n_filters=8, kernel_size=16, stride=16, random_state=0)
+model = ConvFilterBankRegressor(
+    n_filters=8,
+    kernel_size=16,
+    stride=16,
+    pooling="sum",
+    output_weights="ones",
+    bias=False,
+    init="tensor",
+    random_state=0,
+)
 X, y, teacher = make_filter_bank_regression(
     5_000, model, n_features=48, return_teacher=True, random_state=0
 )

@@ -24,6 +24,8 @@ from skconvfilter.diagnostics import recovery
 from skconvfilter.plotting import FilterDisplay
 
 GEOMETRY = {"kernel_size": 4, "stride": 4, "input_shape": (12, 12)}
+# The model and the start of the paper.
+PAPER = {"pooling": "sum", "output_weights": "ones", "bias": False, "init": "tensor"}
 N_TEACHERS, N_SAMPLES = 6, 4_000
 
 # %%
@@ -60,7 +62,7 @@ errors = {}
 for kind, X in kinds.items():
     errors[kind] = []
     for seed in range(N_TEACHERS):
-        model = ConvFilterBankRegressor(n_filters=4, random_state=0, **GEOMETRY)
+        model = ConvFilterBankRegressor(n_filters=4, random_state=0, **GEOMETRY, **PAPER)
         _, y, teacher = make_filter_bank_regression(
             X=X, estimator=model, return_teacher=True, random_state=seed
         )
@@ -69,7 +71,7 @@ for kind, X in kinds.items():
             warnings.simplefilter("ignore")
             model.fit(X, y)
             first = ConvFilterBankRegressor(
-                n_filters=4, n_init=1, max_iter=1, random_state=0, **GEOMETRY
+                n_filters=4, n_init=1, max_iter=1, random_state=0, **GEOMETRY, **PAPER
             ).fit(X, y)
         start = recovery(first.coef_path_[0], teacher).relative_error
         end = recovery(model, teacher).relative_error

@@ -88,14 +88,13 @@ def random_responses(patches):
     return np.hstack([(responses > 0).mean(axis=1), responses.clip(0).mean(axis=1)])
 
 
-bank = ConvFilterBankRegressor(
-    2, init="random", output_weights="signs", pooling="mean", n_init=5, tol=1e-2,
-    alpha=1e-5, random_state=0, **window,
-)  # fmt: skip
+bank = ConvFilterBankRegressor(2, alpha=1e-5, diagnostics=False, random_state=0, **window)
 models = {
-    "filter": ConvReLUFilterRegressor(diagnostics=False, random_state=0, **window),
+    "filter": ConvReLUFilterRegressor(
+        bias=True, diagnostics=False, random_state=0, **window
+    ),
     "2 filters": bank,
-    "4 filters": clone(bank).set_params(n_filters=4, n_init=3),
+    "4 filters": clone(bank).set_params(n_filters=4),
     "ridge": Ridge(30),
     "MLP": MLPRegressor(
         hidden_layer_sizes=32, solver="lbfgs", alpha=10, tol=1e-3, max_iter=5_000,
@@ -123,7 +122,7 @@ def n_numbers(name, model):
             return model.n_iter_ * (leaves + 2 * (leaves - 1))
         case "random convolutions":
             return random_filters.size + thresholds.size + model[-1].coef_.size + 1
-    return model.coef_.size + 1
+    return model.coef_.size + np.size(getattr(model, "bias_", ())) + 1
 
 
 # %%

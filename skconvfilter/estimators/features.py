@@ -305,7 +305,8 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
 
     def _cells(self, regressor: PatchRegressor, X: Any) -> tuple[int, ...]:
         """Cells along each axis of the grid of patches; raises if there are too many."""
-        geometry = regressor._samples(X[:1])[1]
+        one = X[:1] if hasattr(X, "__getitem__") else np.asarray(X)[:1]
+        geometry = regressor._samples(one)[1]
         cells = per_axis("grid", self.grid, len(geometry.layout.grid_shape), minimum=1)
         check_cells(cells, geometry)
         return cells

@@ -100,7 +100,7 @@ def _live_directions(
     objective: FilterObjective,
     generators: list[np.random.Generator],
     signs: Array,
-    reverse_to_fit: bool,
+    auto: bool,
 ) -> tuple[Array, Array]:
     """Unit directions (p, R), and the scales (R,) with which they fit the targets best."""
     directions = np.empty((objective.patch_dim, len(generators)))
@@ -108,13 +108,15 @@ def _live_directions(
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
-        drawn = unit_directions([generators[i] for i in wanted], objective.geometry.layout)
-        drawn = _partly_orthogonal(drawn, *moments, [generators[i] for i in wanted])
+        streams = [generators[i] for i in wanted]
+        drawn = unit_directions(streams, objective.geometry.layout, balanced=auto)
+        if auto:
+            drawn = _partly_orthogonal(drawn, *moments, streams)
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
         reverse = as_drawn == 0
-        if reverse_to_fit:
+        if auto:
             reverse |= (as_drawn < 0) & (opposite > 0)
         directions[:, wanted] = np.where(reverse, -drawn, drawn)
         scale[wanted] = np.where(reverse, opposite, as_drawn)
@@ -146,11 +148,15 @@ def _partly_orthogonal(
     return np.where(seen, rest / lengths, directions)
 
 
-def unit_directions(generators: list[np.random.Generator], layout: PatchLayout) -> Array:
-    """A random direction per generator, as columns (patch_dim, n)."""
+def unit_directions(
+    generators: list[np.random.Generator], layout: PatchLayout, *, balanced: bool
+) -> Array:
+    """A random direction per generator, as columns (patch_dim, n).
+
+    If `balanced`, half of them have no bias: the teacher may have none.
+    """
     draws = np.array([rng.standard_normal(layout.patch_dim) for rng in generators]).T
-    if layout.constant != 0:
-        # Half of the starts have no bias: the teacher may have none.
+    if balanced and layout.constant != 0:
         draws[-1, [rng.uniform() < _WITHOUT_BIAS for rng in generators]] = 0
     return draws / np.linalg.norm(draws, axis=0)
 

@@ -22,7 +22,7 @@ from skconvfilter.model.bank import (
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import PackedBlocks, row_blocks
 from skconvfilter.model.geometry import PatchGeometry
-from skconvfilter.model.patch_metric import patch_moment
+from skconvfilter.model.patch_metric import patch_moments
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
 
 
@@ -97,7 +97,7 @@ class BankObjective(SquaredError):
 
     def preactivation_scale(self) -> float:
         """Root mean square preactivation of random filters of length 1."""
-        moment = patch_moment(self.samples, self.geometry, self.sample_weight)
+        moment, _ = patch_moments(self.samples, self.geometry, self.sample_weight)
         return float(np.sqrt(np.trace(moment) / len(moment))) or 1.0
 
     def values_of_filters(self, filters: FloatArray) -> Array:

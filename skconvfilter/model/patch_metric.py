@@ -11,7 +11,7 @@ from skconvfilter.model.geometry import PatchGeometry
 
 # Patches, for each entry, that their second moment is taken from; and the least share of
 # the identity in the metric, without which directions that no patch has would be free.
-_PATCHES_PER_ENTRY, _RIDGE = 5000, 1e-6
+_PATCHES_PER_ENTRY, _RIDGE, _LEAST_SPREAD = 5000, 1e-3, 1e-9
 
 
 def patch_metric(
@@ -30,24 +30,28 @@ def patch_metric(
     -------
     metric : ndarray of shape (patch_dim, patch_dim)
     """
-    moment = patch_moment(samples, geometry, weights)
-    scale = np.trace(moment) / len(moment) or 1.0
-    metric: NDArray[np.float64] = moment / scale + _RIDGE * np.eye(len(moment))
+    moment, mean = patch_moments(samples, geometry, weights)
+    scale = float(np.trace(moment)) / len(moment) or 1.0
+    # Relative to how patches vary, which an offset of all of them must not hide.
+    ridge = _RIDGE * max(1 - float(mean @ mean) / (scale * len(moment)), _LEAST_SPREAD)
+    metric: NDArray[np.float64] = moment / scale + ridge * np.eye(len(moment))
     return metric
 
 
-def patch_moment(
+def patch_moments(
     samples: Any, geometry: PatchGeometry, weights: FloatArray
-) -> NDArray[np.float64]:
-    """Weighted mean of ``Z Z'`` over the patches of the first samples."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted means of ``Z Z'`` and of Z over the patches of the first samples."""
     layout = geometry.layout
     moment, total = np.zeros((layout.patch_dim, layout.patch_dim)), 0.0
+    mean = np.zeros(layout.patch_dim)
     for rows in bank_blocks(len(samples), layout, 1):
         patches = block_patches(np.asarray(samples[rows]), geometry)
-        roots = np.sqrt(weights[rows])[:, np.newaxis, np.newaxis]
-        flat = (roots * patches).reshape(-1, layout.patch_dim)
+        roots = np.repeat(np.sqrt(weights[rows]), layout.n_patches)
+        flat = roots[:, np.newaxis] * patches.reshape(-1, layout.patch_dim)
         moment += flat.T @ flat
+        mean += roots @ flat
         total += layout.n_patches * weights[rows].sum()
         if rows.stop * layout.n_patches >= _PATCHES_PER_ENTRY * layout.patch_dim:
             break
-    return moment / total
+    return moment / total, mean / total

@@ -109,7 +109,8 @@ class ForwardSearch:
     def _grow(self, bank: Bank) -> Bank:
         objective = self._objective
         streams = [self._rng] * _N_DIRECTIONS
-        directions = unit_directions(streams, objective.geometry.layout).T
+        layout = objective.geometry.layout
+        directions = unit_directions(streams, layout, balanced=True).T
         homogeneity = objective.activation.homogeneity
         if homogeneity is None:
             sizes = np.exp(

@@ -110,6 +110,9 @@ def test_start_dead_both_ways_is_drawn_again():
         def standard_normal(self, size):
             return self.draws.pop(0)
 
+        def uniform(self):
+            return 1.0
+
     # The first entry of a patch is always 0: along it nothing is active.
     objective = objective_of([[[0.0, 1.0]], [[0.0, 2.0]]], [1.0, 2.0])
     again = Listed([1.0, 0.0], [-3.0, 0.0], [3.0, 4.0])
@@ -148,7 +151,7 @@ def test_data_that_says_nothing_ends_with_finite_starts(radius, fit_intercept, p
 def test_start_depends_on_its_own_generator_alone(radius):
     # Some directions are dead both ways here, so that some starts take more draws.
     patches = np.zeros((3, 1, 3))
-    patches[0, 0, 0], patches[1, 0] = 1.0, [0.0, -1.0, 1.0]
+    patches[0, 0, 0], patches[1, 0] = 1.0, [0.0, -1.0, 1.5]
     objective = objective_of(patches, [1.0, 0.0, 0.0])
     together = ball(objective, 12, radius)
     for i in range(12):
