@@ -65,7 +65,8 @@ def make_task(cell, images, rng):
     if cell.source == "bank":
         model = ConvFilterBankRegressor(
             3, kernel_size=8, stride=8, input_shape=(32,), pooling="mean", n_init=10,
-            output_weights="signs", init="random", diagnostics=False, random_state=seed,
+            output_weights="signs", init="random", bias=True, diagnostics=False,
+            random_state=seed,
         )  # fmt: skip
         X = rng.standard_normal((cell.n_samples, 32))
         _, clean, teacher, signs = make_filter_bank_regression(

@@ -221,11 +221,12 @@ def _relative_step(fit: FitAtHand) -> float:
 
 
 def _restart_ratios(fit: FitAtHand, loss: float) -> Array:
-    losses = np.asarray(getattr(fit.model.estimator, "restart_losses_", []), dtype=float)
-    fitted = float(getattr(fit.model.estimator, "loss_", np.nan))
-    if not np.isclose(loss, fitted, rtol=1e-3, atol=0):
+    estimator = fit.model.estimator
+    # Streams have none.
+    losses = getattr(estimator, "restart_losses_", None)
+    if losses is None or not np.isclose(loss, estimator.loss_, rtol=1e-3, atol=0):
         return np.empty(0)
-    others = np.delete(losses, fit.model.estimator.best_restart_)
+    others = np.delete(losses, estimator.best_restart_)
     ratios = fit.likelihood_ratio(others[np.isfinite(others)], loss)
     return np.sort(ratios)
 
