@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.estimators.bank import ConvFilterBankRegressor
 from skconvfilter.estimators.filter import ConvReLUFilterRegressor
+from skconvfilter.estimators.fitted_state import check_fitted_state, check_patch_dim
 from skconvfilter.estimators.settings import check_option
 from skconvfilter.model.bank import check_activation
 from skconvfilter.model.geometry import Convolution, PatchGeometry
@@ -91,7 +91,7 @@ def to_onnx(
             "estimator must be a ConvReLUFilterRegressor or a ConvFilterBankRegressor, "
             f"got {estimator!r}."
         )
-    check_is_fitted(estimator)
+    check_fitted_state(estimator)
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
@@ -198,7 +198,7 @@ def _graph(
 ) -> tuple[list[Any], Nodes, Constants]:
     """Shape of the input, nodes and constants."""
     geometry = Convolution.of(estimator).geometry(estimator.n_features_in_)
-    estimator._check_fitted_state(geometry)
+    check_patch_dim(estimator, geometry.layout.window_size)
     coef = np.asarray(estimator.coef_, dtype=np.float64)
     if isinstance(estimator, ConvFilterBankRegressor):
         activation = check_activation(estimator.activation).name

@@ -167,6 +167,7 @@ def test_without_onnx_the_extra_is_named(monkeypatch):
         ("intercept_", 1e39, "intercept_ is out of the range of float32"),
         ("coef_", np.full(9, np.nan), "coef_ must be finite"),
         ("coef_", np.ones(8), "coef_ has shape"),
+        ("intercept_", np.zeros(3), "intercept_ must be a finite number"),
         ("sign_", 0, "sign_ must be 1 or -1"),
         ("n_features_in_", 31, "n_features=31"),
     ],

@@ -2,8 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted
 
 from skconvfilter.diagnostics.certificate import Certificate, certificate_from_dict
 from skconvfilter.estimators.callbacks import (
@@ -26,6 +24,12 @@ from skconvfilter.estimators.data import (
     check_weights,
 )
 from skconvfilter.estimators.fit import FittedFilters, Problem, Seeds, prepare, run_fit
+from skconvfilter.estimators.fitted_state import (
+    check_fitted_state,
+    check_patch_dim,
+    replace_fitted,
+    unchanged_on_failure,
+)
 from skconvfilter.estimators.out_of_core import in_blocks, load_columns
 from skconvfilter.estimators.results import FitResult, search_attributes
 from skconvfilter.estimators.threads import block_mapper
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     class BaseEstimator:
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
         def set_params(self, **params: Any) -> Self: ...
+        @classmethod
+        def _get_param_names(cls) -> list[str]: ...
         def __getstate__(self) -> dict[str, Any]: ...
         def __setstate__(self, state: dict[str, Any]) -> None: ...
         def __sklearn_tags__(self) -> Any: ...
@@ -71,8 +77,6 @@ __all__ = [
     "TransformerMixin",
     "VersionWarning",
     "available_if",
-    "replace_fitted",
-    "unchanged_on_failure",
 ]
 
 
@@ -119,6 +123,12 @@ class PersistentEstimator(BaseEstimator):
         version = state.pop("_skconvfilter_version", "unknown")
         if version != __version__:
             warnings.warn(VersionWarning(type(self).__name__, version), stacklevel=2)
+        missing = sorted(set(self._get_param_names()) - set(state))
+        if missing:
+            raise ValueError(
+                f"The file of this {type(self).__name__} has no {', '.join(missing)}: it "
+                "is corrupted, or was written by another version. Fit anew."
+            )
         if isinstance(state.get("certificate_"), dict):
             state["certificate_"] = certificate_from_dict(state["certificate_"])
         super().__setstate__(state)
@@ -306,16 +316,17 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
 
     def _samples(self, X: Any) -> tuple[NDArray[Any], PatchGeometry]:
         """Flat samples and geometry for a method of a fitted estimator."""
-        check_is_fitted(self)
+        check_fitted_state(self)
         samples, geometry = check_samples(self, X, reset=False)
-        self._check_fitted_state(geometry)
+        check_patch_dim(self, geometry.layout.window_size)
         return samples, geometry
 
     def _fitted_filters(self, geometry: PatchGeometry) -> FittedFilters | None:
         """Filters that a warm start goes on from."""
         if not (self.warm_start and hasattr(self, "coef_")):
             return None
-        self._check_fitted_state(geometry)
+        check_fitted_state(self)
+        check_patch_dim(self, geometry.layout.window_size)
         coef = np.asarray(self.coef_, dtype=np.float64)
         if not coef.any():
             # Filters of 0, which constant targets leave, are active nowhere and would stay.
@@ -332,66 +343,3 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         coef = coef.astype(np.result_type(coef, self.bias_), copy=False)
         filters = join_bias(coef, self.bias_, constant)
         return geometry.with_constant(constant), filters
-
-    def _check_fitted_state(self, geometry: PatchGeometry) -> None:
-        """Raise ValueError unless the fitted attributes are valid for these patches."""
-        shape, patch_dim = np.shape(self._fitted("coef_")), geometry.layout.window_size
-        if len(shape) != self._n_coef_axes or shape[-1] != patch_dim:
-            raise ValueError(
-                f"The fitted coef_ has shape {shape}, but the patches of X have "
-                f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
-                "anew without warm_start."
-            )
-        for name in (self._signs, "bias_"):
-            one_per_filter = np.shape(self._fitted(name))
-            if one_per_filter != shape[:-1]:
-                raise ValueError(
-                    f"The fitted coef_ has shape {shape}, but {name} has shape "
-                    f"{one_per_filter}: there must be one for each filter. Fit anew."
-                )
-        self._check_numbers("coef_", np.isfinite, "finite numbers")
-        self._check_numbers("bias_", np.isfinite, "finite numbers")
-        self._check_numbers("intercept_", np.isfinite, "a finite number")
-        self._check_numbers(self._signs, lambda signs: np.abs(signs) == 1, "1 or -1")
-
-    def _check_numbers(self, name: str, valid: Callable[..., Any], expected: str) -> None:
-        numbers = np.asarray(self._fitted(name))
-        if numbers.dtype.kind == "O":
-            numbers = np.asarray(numbers.tolist())
-        if numbers.dtype.kind not in "iuf" or not valid(numbers).all():
-            raise ValueError(
-                f"The fitted {name} must be {expected}: it has been changed, or the file "
-                "it came from is corrupted. Fit anew."
-            )
-
-    def _fitted(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except AttributeError:
-            raise ValueError(f"The fitted {name} is missing. Fit anew.") from None
-
-
-@contextmanager
-def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Restore all attributes if the block raises, an interrupt included."""
-    attributes = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        # In one step, which another interrupt cannot divide.
-        estimator.__dict__ = attributes
-        raise
-
-
-def replace_fitted(estimator: BaseEstimator, fitted: dict[str, Any]) -> None:
-    """Put new fitted attributes, the state of a stream included, in place of all old ones.
-
-    What validation has just set stays.
-    """
-    validated = ("n_features_in_", "feature_names_in_")
-    kept = {
-        name: value
-        for name, value in vars(estimator).items()
-        if name in validated or not (name.endswith("_") or name == "_stream")
-    }
-    estimator.__dict__ = kept | fitted  # in one step

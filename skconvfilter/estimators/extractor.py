@@ -11,9 +11,9 @@ from skconvfilter.estimators.base import (
     PersistentEstimator,
     TransformerMixin,
     available_if,
-    unchanged_on_failure,
 )
 from skconvfilter.estimators.data import check_flat_samples
+from skconvfilter.estimators.fitted_state import unchanged_on_failure
 from skconvfilter.estimators.settings import check_boolean
 from skconvfilter.kernels.reference import patch_windows
 from skconvfilter.model.geometry import Convolution

@@ -18,9 +18,8 @@ from skconvfilter.estimators.base import (
     PatchRegressor,
     PersistentEstimator,
     TransformerMixin,
-    replace_fitted,
-    unchanged_on_failure,
 )
+from skconvfilter.estimators.fitted_state import replace_fitted, unchanged_on_failure
 from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.threads import block_mapper
 from skconvfilter.model.bank import check_activation

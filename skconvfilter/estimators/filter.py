@@ -11,8 +11,6 @@ from skconvfilter.diagnostics.certificate import Certificate
 from skconvfilter.estimators.base import (
     PatchRegressor,
     available_if,
-    replace_fitted,
-    unchanged_on_failure,
 )
 from skconvfilter.estimators.data import Dataset, check_dataset
 from skconvfilter.estimators.fit import (
@@ -22,6 +20,12 @@ from skconvfilter.estimators.fit import (
     Seeds,
     Starts,
     prepare,
+)
+from skconvfilter.estimators.fitted_state import (
+    check_fitted_state,
+    check_patch_dim,
+    replace_fitted,
+    unchanged_on_failure,
 )
 from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.results import FitResult, Scaling, filter_attributes
@@ -349,10 +353,12 @@ class ConvReLUFilterRegressor(PatchRegressor):
         """
         with unchanged_on_failure(self):
             first = not hasattr(self, "coef_")
+            if not first:
+                check_fitted_state(self, stream=True)
             dataset = check_dataset(self, X, y, sample_weight, reset=first, in_memory=True)
             problem = self._problem(dataset)
             if not first:
-                self._check_fitted_state(dataset.geometry)
+                check_patch_dim(self, dataset.geometry.layout.window_size)
             # The constant entry of the patches stays the same throughout a stream.
             dataset = prepare(problem, dataset, getattr(self, "bias_scaling_", 0.0))
             seeds = Seeds.draw(self.random_state, problem.settings.n_init)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from skconvfilter.estimators.fitted_state import PREDICTION_ATTRIBUTES
 from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.containers import contents, is_dask
 from skconvfilter.model.dask_blocks import DaskBlocks
@@ -15,17 +16,8 @@ from skconvfilter.model.forward import row_blocks
 
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
-# What predictions need; the rest of a fitted estimator need not be sent.
-_NEEDED = {
-    "n_features_in_",
-    "coef_",
-    "bias_",
-    "intercept_",
-    "sign_",
-    "output_weights_",
-    "estimator_",
-    "grid_",
-}
+# What predictions and features need; the rest of a fitted estimator need not be sent.
+_NEEDED = PREDICTION_ATTRIBUTES | {"estimator_", "grid_"}
 
 
 def is_mapped(X: Any) -> bool:

@@ -335,16 +335,55 @@ def test_corrupted_shapes_are_refused(case):
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_corrupted_numbers_are_refused(value, case):
     data = case.data().take(60)
-    for name in ("coef_", "intercept_", case.signs):
+    for name in ("coef_", "bias_", "intercept_", case.signs):
         model = with_past(case, "fit", warm_start=True)
         setattr(model, name, np.full(np.shape(getattr(model, name)), value))
         for use in uses(case):
             with pytest.raises(ValueError, match=f"fitted {name}"):
                 apply(model, use, data)
         delattr(model, name)
-        if name != "coef_":
+        with pytest.raises(ValueError, match=f"The fitted {name} is missing"):
+            model.predict(data.X)
+
+
+@pytest.mark.parametrize("value", [[0.0, 1.0], "x", 0, 1.5], ids=repr)
+def test_numbers_of_features_and_samples_are_checked(value, case):
+    data = case.data().take(60)
+    names = {"n_features_in_": [use for use in uses(case) if use != "fit"]}
+    if not case.is_bank:
+        names |= {"n_samples_seen_": ["partial_fit"], "n_iter_": ["partial_fit"]}
+    for name, name_uses in names.items():
+        model = with_past(case, "fit", warm_start=True)
+        setattr(model, name, -1 if value == 0 else value)
+        for use in name_uses:
+            with pytest.raises(ValueError, match=f"fitted {name} must be an integer"):
+                apply(model, use, data)
+        delattr(model, name)
+        for use in name_uses:
             with pytest.raises(ValueError, match=f"The fitted {name} is missing"):
-                model.predict(data.X)
+                apply(model, use, data)
+
+
+@pytest.mark.parametrize("value", [[1.0], [[1.0], [2.0]], np.arange(60.0)], ids=str)
+def test_an_intercept_is_one_number(value, case):
+    data = case.data().take(60)
+    model = with_past(case, "fit", warm_start=True)
+    model.intercept_ = np.array(value)
+    for use in uses(case):
+        with pytest.raises(ValueError, match="fitted intercept_ must be a finite number"):
+            apply(model, use, data)
+
+
+def test_masks_and_filters_that_no_fit_leaves_are_refused(case):
+    data = case.data().take(60)
+    model = with_past(case, "fit", warm_start=True)
+    hidden = np.zeros(np.shape(model.coef_), dtype=bool)
+    hidden[..., 0] = True
+    for coef in (np.ma.MaskedArray(model.coef_, hidden), 1e200 * model.coef_):
+        model.coef_ = coef
+        for use in uses(case):
+            with pytest.raises(ValueError, match="fitted coef_ must be finite numbers"):
+                apply(model, use, data)
 
 
 # The same numbers in other arrays.

@@ -174,6 +174,14 @@ def test_files_of_other_versions_are_loaded_with_a_warning(name):
         np.testing.assert_array_equal(output(restored, use), output(estimator, use))
 
 
+@pytest.mark.parametrize("name", USES)
+def test_files_without_a_parameter_are_refused(name):
+    state = fitted(name).__getstate__()
+    del state["padding"]
+    with pytest.raises(ValueError, match=r"has no padding: .*Fit anew"):
+        type(fitted(name))().__setstate__(state)
+
+
 def test_a_corrupted_certificate_is_refused():
     state = fitted("regressor").__getstate__()
     for change in ({"checks": [{}]}, {"path": {"x": 1}}, {"smoothness": 3}, {"more": 1}):
