@@ -151,7 +151,8 @@ def check_flat_samples(
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(
             f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
-            "flat sample. Pass X.reshape(len(X), -1), and input_shape."
+            "flat sample. Pass X.reshape(len(X), -1), with "
+            f"input_shape={tuple(X.shape[1:])}, channels last."
         )
     dtype = float_dtype(X)
     with sklearn_checks():

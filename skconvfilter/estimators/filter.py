@@ -91,9 +91,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
         First phase: stochastic gradient descent (equation 2 of [1]_), no descent but
         Levenberg-Marquardt at once, or gradient descent on all samples.
     init : "ball", array or callable, default="ball"
-        Starts: random directions, see `init_radius`; filters of shape ``(patch_dim,)`` or
-        ``(n_init, patch_dim)``; or ``init(n_init, patch_dim, random_state)``, which returns
-        such an array.
+        Starts: random directions, see `init_radius`; a filter, such as `filter_`, or
+        several, in the shape of the window or flat: ``(patch_dim,)``, ``(n_init,
+        patch_dim)``; or ``init(n_init, patch_dim, random_state)``, which returns such an
+        array.
     init_radius : "auto", "theory" or float, default="auto"
         Length of random starts. "auto": each direction gets the length that fits `y`
         best. A number: uniform in the ball of that radius. "theory": the radius of Theorem
@@ -322,7 +323,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
         self.verbose = verbose
 
     def _problem(self, dataset: Dataset) -> "FilterProblem":
-        return FilterProblem(check_filter_settings(self, dataset.n_samples))
+        return FilterProblem(
+            check_filter_settings(self, dataset.n_samples, dataset.geometry.layout)
+        )
 
     @available_if(can_stream)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:

@@ -80,7 +80,9 @@ class BankSettings(FitSettings):
     contraction: Literal["all", "single"]
 
 
-def check_filter_settings(estimator: Any, n_samples: int) -> FilterSettings:
+def check_filter_settings(
+    estimator: Any, n_samples: int, layout: PatchLayout
+) -> FilterSettings:
     """Read and check the parameters of an estimator of one filter, about to be fitted.
 
     Raises
@@ -95,7 +97,7 @@ def check_filter_settings(estimator: Any, n_samples: int) -> FilterSettings:
     alone = common["solver"] == "levenberg-marquardt"
     return FilterSettings(
         **common,
-        init=_check_init(estimator.init),
+        init=_check_init(estimator.init, layout),
         init_radius=_check_radius(estimator.init_radius),
         polish=polish,
         max_polish=common["max_iter"] if alone else _MAX_POLISH,
@@ -171,16 +173,19 @@ def is_option(value: Any, option: str) -> bool:
     return isinstance(value, str) and value == option
 
 
-def check_filters(init: Any) -> NDArray[np.float64]:
-    """Return starts of one filter, float64 of shape (n_init, patch_dim)."""
+def check_filters(init: Any, layout: PatchLayout) -> NDArray[np.float64]:
+    """Return starts of one filter, float64 of shape (n_init, window_size)."""
+    window, size = layout.window_shape, layout.window_size
     expected = (
-        "init must be 'ball', a callable, or filters of shape (patch_dim,) or "
-        "(n_init, patch_dim)"
+        "init must be 'ball', a callable, or a filter in the shape of the window, "
+        f"{window}, or flat, ({size},), or several along a first axis"
     )
-    filters = np.atleast_2d(_numbers_of_init(init, expected))
-    if filters.ndim != 2 or filters.size == 0:
-        raise ValueError(f"{expected}; got shape {np.shape(init)}.")
-    return _checked_numbers(filters)
+    filters = _numbers_of_init(init, expected)
+    shapes = (window, (size,))
+    several = filters.ndim > 1 and filters.shape[1:] in shapes and len(filters) > 0
+    if filters.shape not in shapes and not several:
+        raise ValueError(f"{expected}; got shape {filters.shape}, where patch_dim={size}.")
+    return _checked_numbers(filters.reshape(-1, size))
 
 
 def _check_common(
@@ -301,14 +306,14 @@ def _check_radius(radius: Any) -> Literal["auto", "theory"] | float:
     return _check_real("init_radius", radius, low=0.0, open_low=True)
 
 
-def _check_init(init: Any) -> Any:
+def _check_init(init: Any, layout: PatchLayout) -> Any:
     if is_option(init, "ball") or callable(init):
         return init
     if isinstance(init, str):
         raise ValueError(
             f"init must be 'ball', a callable, or an array of filters, got {init!r}."
         )
-    return check_filters(init)
+    return check_filters(init, layout)
 
 
 def _check_bank_init(

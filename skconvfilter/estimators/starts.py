@@ -17,6 +17,7 @@ from skconvfilter.estimators.settings import (
 )
 from skconvfilter.initializers.random_starts import ball_starts, random_banks
 from skconvfilter.initializers.tensor import MomentsVanish, TensorStart, tensor_start
+from skconvfilter.kernels.layout import PatchLayout
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import join_bias
@@ -36,7 +37,7 @@ def filter_starts(
         signs = np.array([chosen_sign(settings, float(fitted.signs))])
     elif not is_option(settings.init, "ball"):
         layout = objective.geometry.layout
-        filters = _given_filters(settings, seeds, layout.window_size)
+        filters = _given_filters(settings, seeds, layout)
         W = scaling.inner_filters(join_bias(filters, 0.0, layout.constant).T)
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
@@ -157,19 +158,13 @@ def _ball(
 
 
 def _given_filters(
-    settings: FilterSettings, seeds: Seeds, patch_dim: int
+    settings: FilterSettings, seeds: Seeds, layout: PatchLayout
 ) -> NDArray[np.float64]:
-    """The user's starts, shape (n_init, patch_dim)."""
+    """The user's starts, shape (n_init, window_size)."""
     init: Any = settings.init
     if callable(init):
-        init = check_filters(init(settings.n_init, patch_dim, seeds.init))
-    if init.shape[1] != patch_dim:
-        raise ValueError(
-            f"init holds filters of length {init.shape[1]}, but a patch has length "
-            f"patch_dim={patch_dim}."
-        )
-    filters: NDArray[np.float64] = init
-    return filters
+        init = init(settings.n_init, layout.window_size, seeds.init)
+    return check_filters(init, layout)
 
 
 def _given_or_fitting_signs(

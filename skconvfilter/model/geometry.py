@@ -111,7 +111,9 @@ class Convolution:
             layout = PatchLayout((1,), (n_features,), (n_features,), (1,))
             return PatchGeometry(layout, (n_features,), (0,))
         window = integers("kernel_size", self.kernel_size, minimum=1)
-        input_shape = _check_input_shape(self.input_shape, n_features, window)
+        if self.input_shape is None:
+            self._refuse_several_axes()
+        input_shape = _check_input_shape(self.input_shape, n_features)
         if isinstance(self.kernel_size, Integral):
             n_axes = _n_axes_of_any(input_shape)
         else:
@@ -147,6 +149,16 @@ class Convolution:
             ),
         )
         return PatchGeometry(layout, input_shape, (*padding, *(0 for _ in channels)))
+
+    def _refuse_several_axes(self) -> None:
+        least = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+        for name, minimum in least.items():
+            value = integers(name, getattr(self, name), minimum)
+            if len(value) > 1:
+                raise ValueError(
+                    f"{name}={value} has several axes: input_shape must say how a row of X "
+                    "is laid out, such as input_shape=(28, 28)."
+                )
 
     def _refuse_without_window(self) -> None:
         # Each default is also the least value allowed.
@@ -227,15 +239,8 @@ def _row_major_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _check_input_shape(
-    input_shape: Any, n_features: int, window: tuple[int, ...]
-) -> tuple[int, ...]:
+def _check_input_shape(input_shape: Any, n_features: int) -> tuple[int, ...]:
     if input_shape is None:
-        if len(window) > 1:
-            raise ValueError(
-                f"kernel_size={window} has several axes: input_shape must say how a row "
-                "of X is laid out, such as input_shape=(28, 28)."
-            )
         return (n_features,)
     shape = integers("input_shape", input_shape, minimum=1)
     if math.prod(shape) != n_features:

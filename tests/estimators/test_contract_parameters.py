@@ -233,3 +233,34 @@ def test_values_of_numpy_are_accepted(params, case):
 def test_signs_of_numpy_are_accepted():
     data = FILTER.data()
     assert FILTER.fit(data, output_sign=np.int64(-1)).sign_ == -1
+
+
+def test_starts_may_have_the_shape_of_the_window():
+    data = FILTER.data()
+    filters = np.random.default_rng(0).standard_normal((3, 2, 2))
+    for starts, shape in ((filters[0], (4,)), (filters, (3, 4))):
+        expected = FILTER.make(init=starts.reshape(shape)).fit(data.X, data.y)
+        model = FILTER.make(init=starts).fit(data.X, data.y)
+        np.testing.assert_array_equal(model.coef_, expected.coef_)
+        called = FILTER.make(init=lambda *_, given=starts: given).fit(data.X, data.y)
+        np.testing.assert_array_equal(called.coef_, expected.coef_)
+    again = FILTER.make(init=model.filter_).fit(data.X, data.y)
+    np.testing.assert_allclose(again.coef_, model.coef_, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"shape of the window, \(2, 2\), or flat, \(4,\)"):
+        FILTER.make(init=np.ones((2, 3))).fit(data.X, data.y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kernel_size", (2, 2)),
+        ("stride", (2, 1)),
+        ("padding", (1, 0)),
+        ("dilation", [1, 2]),
+    ],
+)
+def test_several_axes_need_an_input_shape(name, value, case):
+    params = {"input_shape": None, "stride": 1, name: value}
+    data = case.data()
+    with pytest.raises(ValueError, match=f"{name}=.* has several axes: input_shape must"):
+        case.make(**params).fit(data.X, data.y)

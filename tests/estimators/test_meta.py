@@ -11,6 +11,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor, StackingRegressor
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import Ridge
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -195,6 +196,15 @@ def test_memory_maps_of_joblib_are_fitted(form, case):
         # Samples in a file are read in blocks, and sums have another order.
         assert distance(other.coef_, model.coef_) < 1e-8
         np.testing.assert_allclose(other.predict(X), model.predict(X), rtol=1e-7, atol=1e-9)
+
+
+def test_select_from_model_needs_a_filter_as_long_as_a_row(problem):
+    X, y = problem.X[:, :9], problem.X[:, 0]
+    neuron = ConvReLUFilterRegressor(n_init=2, random_state=0)
+    assert SelectFromModel(neuron).fit(X, y).transform(X).shape[0] == len(X)
+    window = ConvReLUFilterRegressor(3, n_init=2, random_state=0)
+    with pytest.raises(IndexError, match=r"size of axis is 9 .*axis is 3"):
+        SelectFromModel(window).fit(X, y).transform(X)
 
 
 def test_fits_in_threads_do_not_meet(case):
