@@ -197,6 +197,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         Samples of positive weight in `X`.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
+    input_shape_ : tuple of int
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
+        read as it says.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, if `X` has them.
 

@@ -1,7 +1,9 @@
 """From what users pass as X, y and weights to flat samples, targets and weights."""
 
+import math
+import warnings
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from skconvfilter.model.validation import check_range
 
 # Samples that the unit of the biases is taken from.
 _SCALING_ROWS = 500
+# Of the smallest square image that rows are taken for, not to warn of every short signal.
+_MIN_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,9 @@ def check_samples(
         return check_flat_samples(estimator, X, reset=reset, elsewhere=elsewhere)
     if n_axes == 4:
         raise ValueError(
-            f"X of shape {X.shape} is ambiguous. Images: pass flat rows, "
-            "X.reshape(len(X), -1), with kernel_size and input_shape, or put a "
-            "ConvPatchExtractor before the regressor. Patches: pass them as "
-            "(n_samples, n_patches, patch_dim)."
+            f"X of shape {X.shape} is ambiguous. Images: give kernel_size, such as "
+            "kernel_size=(3, 3), or put a ConvPatchExtractor before the regressor. "
+            "Patches: pass them as (n_samples, n_patches, patch_dim)."
         )
     return _check_patches(estimator, X, reset, elsewhere)
 
@@ -144,16 +147,18 @@ def check_samples(
 def check_flat_samples(
     estimator: Any, X: Any, *, reset: bool, elsewhere: bool = False
 ) -> tuple[Any, PatchGeometry]:
-    """The same for 2-D `X` only, which may be elsewhere than in memory."""
+    """The same for flat samples, and images or signals as such, without patches."""
     X = contents(X, "X")
     if not elsewhere:
         refuse_lazy_and_masked(X, "X")
+    if reset:
+        # That of a former fit.
+        vars(estimator).pop("input_shape_", None)
+    convolution = Convolution.of(estimator)
     if getattr(X, "ndim", 2) > 2:
-        raise ValueError(
-            f"X has shape {X.shape}, expected (n_samples, n_features): a row of X is a "
-            "flat sample. Pass X.reshape(len(X), -1), with "
-            f"input_shape={tuple(X.shape[1:])}, channels last."
-        )
+        X, convolution = _flatten(X, convolution)
+        if reset and estimator.input_shape is None:
+            estimator.input_shape_ = convolution.input_shape
     dtype = float_dtype(X)
     with sklearn_checks():
         X = validate_data(
@@ -161,10 +166,43 @@ def check_flat_samples(
         )
     if not elsewhere and X.strides[1] != X.itemsize:
         X = np.ascontiguousarray(X)
-    geometry = Convolution.of(estimator).geometry(X.shape[1])
+    geometry = convolution.geometry(X.shape[1])
+    if reset:
+        _warn_of_image_as_signal(convolution, X.shape[1])
     if elsewhere:
         X = sample_blocks(X, dtype, geometry.layout.patch_dim)
     return X, geometry
+
+
+def _flatten(X: Any, convolution: Convolution) -> tuple[Any, Convolution]:
+    """Flat samples, and the convolution that knows the shape they had."""
+    if issparse(X):
+        raise TypeError("Sparse data of more than two axes are not supported: X.toarray().")
+    if convolution.kernel_size is None:
+        raise ValueError(
+            f"X has shape {X.shape}: without kernel_size only flat samples, of shape "
+            "(n_samples, n_features), can be used. Give kernel_size, such as "
+            "kernel_size=(3, 3) for images."
+        )
+    shape = tuple(map(int, X.shape[1:]))
+    # Not -1: there may be no samples.
+    return X.reshape(X.shape[0], math.prod(shape)), convolution.of_samples(shape)
+
+
+def _warn_of_image_as_signal(convolution: Convolution, n_features: int) -> None:
+    side = math.isqrt(n_features)
+    is_signal = convolution.input_shape is None and isinstance(
+        convolution.kernel_size, Integral
+    )
+    if is_signal and side >= _MIN_SIDE and side**2 == n_features:
+        m = convolution.kernel_size
+        warnings.warn(
+            f"Rows of {n_features} features are read as signals. If they are flat images, "
+            f"give input_shape={(side, side)}; if they are signals, kernel_size={(m,)} "
+            "says so.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def check_targets(estimator: Any, y: Any) -> NDArray[np.float64]:

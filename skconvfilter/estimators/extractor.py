@@ -20,7 +20,7 @@ from skconvfilter.model.geometry import Convolution
 
 
 class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
-    """Patches of flat images or signals, as a view where the geometry allows it.
+    """Patches of images or signals, as a view where the geometry allows it.
 
     Unlike scikit-learn's ``PatchExtractor`` it has a stride, keeps one row per sample and
     the dtype, and so can stand in a pipeline before a regressor.
@@ -44,6 +44,9 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
     ----------
     n_features_in_ : int
         Features of a row.
+    input_shape_ : tuple of int
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
+        read as it says.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, where `X` has them.
 
@@ -87,8 +90,8 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Flat samples.
+        X : array-like of shape (n_samples, n_features) or ``(n_samples, *input_shape)``
+            Flat samples, or images and signals as such.
         y : object, default=None
             Not used.
 
@@ -112,8 +115,8 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Flat samples, float32 or float64; other dtypes become float64.
+        X : array-like of shape (n_samples, n_features) or ``(n_samples, *input_shape)``
+            Samples, float32 or float64; other dtypes become float64.
 
         Returns
         -------

@@ -71,7 +71,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
     * 2-D, with ``kernel_size=None``: each row is one patch (a single neuron);
     * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
       which the window moves; the patches are never stored;
-    * 3-D ``(n_samples, n_patches, patch_dim)``: patches;
+    * with `kernel_size` as a tuple, images or signals as such: ``(n_samples, length)``,
+      ``(n_samples, height, width)``, ``(n_samples, depth, height, width)``, each with or
+      without a last axis of channels;
+    * 3-D ``(n_samples, n_patches, patch_dim)``, with ``kernel_size=None``: patches;
     * a window view ``(n_samples, *grid, *window)`` of images, as
       :func:`numpy.lib.stride_tricks.sliding_window_view` or :class:`ConvPatchExtractor`
       make it, used without a copy.
@@ -218,6 +221,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Samples of positive weight in `X`, with `partial_fit` of all calls.
     n_features_in_ : int
         Features of a 2-D `X`, else the length of a patch.
+    input_shape_ : tuple of int
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
+        read as it says.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, if `X` has them.
 

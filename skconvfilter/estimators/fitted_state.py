@@ -143,7 +143,7 @@ def replace_fitted(estimator: Any, fitted: dict[str, Any]) -> None:
 
     What validation has just set stays.
     """
-    validated = ("n_features_in_", "feature_names_in_")
+    validated = ("n_features_in_", "feature_names_in_", "input_shape_")
     kept = {
         name: value
         for name, value in vars(estimator).items()

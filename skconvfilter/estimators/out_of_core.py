@@ -17,7 +17,7 @@ from skconvfilter.model.forward import row_blocks
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
 # What predictions and features need; the rest of a fitted estimator need not be sent.
-_NEEDED = PREDICTION_ATTRIBUTES | {"estimator_", "grid_"}
+_NEEDED = PREDICTION_ATTRIBUTES | {"input_shape_", "estimator_", "grid_"}
 
 
 def is_mapped(X: Any) -> bool:

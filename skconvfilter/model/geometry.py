@@ -85,18 +85,65 @@ class Convolution:
     def of(cls, estimator: HasConvolution) -> "Convolution":
         """The convolution of an estimator, fitted or not.
 
+        An estimator that was fitted to images as such knows their shape from them.
+
         Raises
         ------
         TypeError
             For an object without these parameters.
         """
         try:
-            return cls(*(getattr(estimator, field.name) for field in fields(cls)))
+            given = cls(*(getattr(estimator, field.name) for field in fields(cls)))
         except AttributeError as error:
             raise TypeError(
                 "estimator must have the parameters kernel_size, input_shape, stride, "
                 f"padding and dilation, such as ConvPatchExtractor(3), got {estimator!r}."
             ) from error
+        if given.kernel_size is None or given.input_shape is not None:
+            return given
+        return replace(given, input_shape=getattr(estimator, "input_shape_", None))
+
+    def of_samples(self, shape: tuple[int, ...]) -> "Convolution":
+        """The same for samples of that shape, which is not flat, and so `input_shape`.
+
+        Raises
+        ------
+        ValueError
+            If the shape is not `input_shape`, or if it is not clear which axes the window
+            moves along.
+        """
+        if self.input_shape is not None:
+            given = integers("input_shape", self.input_shape, minimum=1)
+            if given != shape:
+                raise ValueError(
+                    f"X holds samples of shape {shape}, but input_shape={given}. Flat "
+                    "samples, X.reshape(len(X), -1), are read as input_shape says."
+                )
+            return self
+        window = integers("kernel_size", self.kernel_size, minimum=1)
+        if isinstance(self.kernel_size, Integral):
+            m = window[0]
+            raise ValueError(
+                f"kernel_size={m} leaves open along which axes of samples of shape {shape} "
+                f"the window moves. Use kernel_size={(m,)} for signals, {(m,) * 2} for "
+                f"images and {(m,) * 3} for volumes, all with or without a last axis of "
+                f"channels, or give input_shape={shape}."
+            )
+        if len(shape) == len(window) + 1 and shape[0] < shape[-1]:
+            all_channels = (shape[0], *window)
+            raise ValueError(
+                f"Samples of shape {shape} with kernel_size={window} would have "
+                f"{shape[-1]} channels. If the channels are the first axis, use "
+                f"kernel_size={all_channels}: that window covers all channels and needs no "
+                f"transposed X. If they are the last, give input_shape={shape}."
+            )
+        if len(shape) - len(window) not in (0, 1):
+            raise ValueError(
+                f"kernel_size={window} has {len(window)} axes, but X holds samples of "
+                f"shape {shape}, which must have as many, or one more for the channels. "
+                "If X holds patches already, use kernel_size=None."
+            )
+        return replace(self, input_shape=shape)
 
     def geometry(self, n_features: int) -> PatchGeometry:
         """How flat samples of that length are cut into patches.

@@ -111,10 +111,10 @@ def test_samples_are_refused_in_every_form(form, change, error, message, case):
         "one sample": (lambda X: X[0], ValueError, "Reshape your data"),
         "one number": (lambda X: X[0, 0], ValueError, "scalar array"),
         "no features": (lambda X: X[:, :0], ValueError, r"0 feature\(s\).*shape=\(50, 0\)"),
-        "images": (
-            lambda X: X.reshape(50, 4, 6),
+        "other images": (
+            lambda X: X.reshape(50, 6, 4),
             ValueError,
-            r"X has shape \(50, 4, 6\), .*X\.reshape\(len\(X\), -1\).*input_shape=\(4, 6\)",
+            r"shape \(6, 4\), but input_shape=\(4, 6\).*X\.reshape\(len\(X\), -1\)",
         ),
         "ragged": (
             lambda X: [r[: 20 + i % 2] for i, r in enumerate(X)],
@@ -189,7 +189,7 @@ def test_patches_of_another_length_are_refused(case):
         with pytest.raises(ValueError, match=r"X has 3 features, but .* expecting 4 feat"):
             use(data.patches[:, 0, :3])
     model = case.make(n_init=1).fit(data.X, data.y)
-    with pytest.raises(ValueError, match=r"X has shape \(50, 6, 4\), expected"):
+    with pytest.raises(ValueError, match=r"shape \(6, 4\), but input_shape=\(4, 6\)"):
         model.predict(data.patches)
 
 
