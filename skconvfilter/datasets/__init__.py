@@ -1,7 +1,8 @@
-"""Data with a known filter, the distributions of the paper, and MNIST."""
+"""Data with a known filter, the distributions of the paper, MNIST; padding of patches."""
 
 from skconvfilter.datasets.filters import gabor_filter, random_filter
 from skconvfilter.datasets.mnist import load_mnist
+from skconvfilter.datasets.padding import pad_patches
 from skconvfilter.datasets.patches import make_angular_patches, make_close_patches
 from skconvfilter.datasets.regression import (
     make_filter_bank_regression,
@@ -15,5 +16,6 @@ __all__ = [
     "make_close_patches",
     "make_filter_bank_regression",
     "make_filter_regression",
+    "pad_patches",
     "random_filter",
 ]
