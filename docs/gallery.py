@@ -13,6 +13,7 @@ ORDER = [
     "plot_mnist_grid_search.py",
     "plot_weights_and_noise.py",
     "plot_stroke_thickness.py",
+    "plot_slant.py",
     "plot_filter_bank.py",
     "plot_filter_bank_images.py",
     "plot_figure_3a_smoothness.py",
