@@ -450,10 +450,10 @@ def local_convexity(
     ...     5000, bank, return_teacher=True, random_state=0)
     >>> result = local_convexity(X, teacher, estimator=bank)
     >>> print(result)
-    Bank: 3 filters, relu, sum over 3 patches of length 4
+    Bank: 3 filters, relu, mean over 3 patches of length 4
     Filters: singular values from 1 to 2, kappa = 2, lambda = 3, rho = 0.0908
     Hessian at 5000 samples: eigenvalues from ... to ...
-    Orders of the paper, up to constants: from 0.0227 to 27
+    Orders of the paper, up to constants: from 0.00252 to 3
     """
     convolution = convolution_of(estimator, coef)
     constant = bias_scaling_of(estimator, coef)
