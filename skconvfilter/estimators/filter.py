@@ -468,7 +468,7 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
     ) -> SearchResult:
         options: dict[str, Any] = {"validation": data.validation, "callback": callback}
         if not self.settings.polish:
-            solver = solver or LevenbergMarquardt()
+            solver = solver or LevenbergMarquardt(metric=data.sample.patch_metric())
             return descend(data.objective, starts.candidates, solver, stopping, **options)
         return explore_and_polish(
             data.objective,
