@@ -166,10 +166,10 @@ BAD_SAMPLES = {
         r"cut along its features.*X\.rechunk\(\{1: -1\}\)",
     ),
     "one axis": (lambda X: in_chunks(X[:, 0], 500), ValueError, "Expected 2D array"),
-    "images": (
-        lambda X: in_chunks(X.reshape(-1, 8, 8), 500),
+    "other images": (
+        lambda X: in_chunks(X.reshape(-1, 4, 16), 500),
         ValueError,
-        r"X\.reshape\(len\(X\), -1\)",
+        r"shape \(4, 16\), but input_shape=\(8, 8\)",
     ),
     "no samples": (lambda X: in_chunks(X[:0], 1), ValueError, r"0 sample\(s\)"),
     "too few": (
