@@ -44,7 +44,7 @@ def test_stream_leads_to_the_teacher(n_samples, block, sign):
     model = stream(make_model(), X, y, block=block)
     assert distance(model, teacher) < 0.05
     assert model.sign_ == sign
-    assert model.intercept_ == pytest.approx(2, abs=0.02)
+    assert model.intercept_ == pytest.approx(2, abs=0.05)
     assert model.n_samples_seen_ == n_samples
     assert model.n_iter_ == -(-n_samples // block)
 

@@ -41,15 +41,19 @@ def test_reflection_keeps_the_axis_and_turns_what_is_across(candidates, unit_axi
 
 def test_perturbations_come_behind_and_are_relative_to_the_norm(candidates):
     directions = np.random.default_rng(1).standard_normal((6, 2)) * [0.1, 10.0]
-    perturbed = candidates.with_perturbations(directions)
+    scales = np.array([1.0, 1.0, 5.0, 1.0, 2.0, 1.0])
+    perturbed = candidates.with_perturbations(directions, np.diag(scales**2))
     np.testing.assert_array_equal(perturbed.W[:, :3], candidates.W)
     np.testing.assert_array_equal(perturbed.signs, [1, -1, 1, 1, 1, -1, -1, 1, 1])
     np.testing.assert_array_equal(perturbed.restarts, [4, 0, 7, 4, 4, 0, 0, 7, 7])
     moves = perturbed.W[:, 3:] - np.repeat(candidates.W, 2, axis=1)
-    lengths = np.linalg.norm(moves, axis=0)
-    units = directions / np.linalg.norm(directions, axis=0)
-    np.testing.assert_allclose(moves / lengths, np.tile(units, 3))
-    share = lengths / np.repeat(np.linalg.norm(candidates.W, axis=0), 2)
+    # Lengths are in the metric.
+    lengths, sizes, norms = (
+        np.linalg.norm(scales[:, np.newaxis] * W, axis=0)
+        for W in (moves, directions, candidates.W)
+    )
+    np.testing.assert_allclose(moves / lengths, np.tile(directions / sizes, 3))
+    share = lengths / np.repeat(norms, 2)
     np.testing.assert_allclose(share, share[0])
     assert share[0] > 0
 
@@ -127,7 +131,7 @@ def test_best_distinct_candidates_are_kept_in_their_order():
 
 def test_directions_are_shared_out_among_the_candidates(candidates):
     search = MultiStart(candidates, FLOOR)
-    search.perturb(np.random.default_rng(0).standard_normal((6, 8)))
+    search.perturb(np.random.default_rng(0).standard_normal((6, 8)), np.eye(6))
     np.testing.assert_array_equal(search.candidates.restarts, [4, 0, 7, 4, 4, 0, 0, 7, 7])
 
 
