@@ -245,7 +245,7 @@ def test_convexity_is_that_of_the_diagnostics(activation, params):
 
 def test_weights_are_repetitions_to_the_hessian():
     few, weights = BANK.data().take(200), np.random.RandomState(0).randint(1, 9, 200)
-    params = {"diagnostics": True, "init": few.teacher}
+    params = {"diagnostics": True, "init": few.teacher, "bias": False}
     model = BANK.fit(few, weights, **params)
     X, y = np.repeat(few.X, weights, axis=0), np.repeat(few.y, weights)
     repeated = BANK.fit(few._replace(X=X, y=y), **params)
