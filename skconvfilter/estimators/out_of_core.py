@@ -1,5 +1,6 @@
 """Samples that are not in memory: dask arrays, and arrays that are mapped to files."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial, wraps
@@ -14,6 +15,8 @@ from skconvfilter.model.containers import contents, is_dask
 from skconvfilter.model.dask_blocks import DaskBlocks
 from skconvfilter.model.forward import row_blocks
 
+# How long to wait for a worker before saying so.
+_SECONDS_FOR_WORKERS = 5
 # Entries of a file that are read at a time for predictions.
 _MAX_ELEMENTS = 2**20
 # What predictions and features need; the rest of a fitted estimator need not be sent.
@@ -28,8 +31,28 @@ def is_mapped(X: Any) -> bool:
 def sample_blocks(X: Any, dtype: np.dtype[Any], patch_dim: int) -> SampleBlocks:
     """The samples of a fit behind a dask array or a mapped one, read in this dtype."""
     if is_dask(X):
+        _warn_without_workers()
         return DaskBlocks.of_array(X, dtype)
     return SampleBlocks.of_file(X, dtype, row_blocks(len(X), patch_dim))
+
+
+def _warn_without_workers() -> None:
+    """Warn of a cluster without workers, for which dask waits in silence."""
+    import dask.base
+
+    client = getattr(dask.base.get_scheduler(), "__self__", None)
+    if client is None:  # no cluster
+        return
+    try:
+        client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
+    except TimeoutError:
+        warnings.warn(
+            "The dask cluster has no workers. The fit waits for one; to limit the wait, "
+            "start the cluster with the setting distributed.scheduler.no-workers-timeout "
+            "of dask.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def check_chunks(X: Any, *, sizes_known: bool = True) -> None:

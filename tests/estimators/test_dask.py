@@ -224,6 +224,33 @@ def test_predictions_refuse_at_once_what_can_be_seen(problem, make_model):
         spoiled.compute()
 
 
+@pytest.mark.parametrize("change", [lambda b: b * np.nan, lambda b: b[:-1]])
+@pytest.mark.parametrize("after", [1, 3])
+def test_samples_that_change_between_passes_are_refused(after, change, problem, make_model):
+    n_read = 0
+
+    def read(block):
+        nonlocal n_read
+        if block[0, 20] != problem.X[500, 20]:
+            return block
+        n_read += 1
+        return change(block) if n_read > after else block
+
+    X = in_chunks(problem.X, 500).map_blocks(read, dtype=float, meta=problem.X[:0])
+    with pytest.raises(ValueError, match=r"X has changed in block 1 .*X\.persist\(\)"):
+        make_model(n_init=2).fit(X, problem.y)
+
+
+def test_many_small_chunks_are_read_together(problem, make_model):
+    many = in_chunks(problem.X, 3)
+    model = make_model(n_init=2).fit(many, problem.y)
+    few = make_model(n_init=2).fit(in_chunks(problem.X, 1797), problem.y)
+    np.testing.assert_array_equal(model.coef_, few.coef_)
+    bad = in_chunks(with_entry(problem.X, np.nan), 3)
+    with pytest.raises(ValueError, match="Input X contains NaN in block 0, rows 0 to 1796"):
+        make_model().fit(bad, problem.y)
+
+
 def test_columns_are_refused(problem, make_model):
     X, y = in_chunks(problem.X, 500), problem.y
     with pytest.raises(ValueError, match="y must be a 1d array"):

@@ -138,3 +138,16 @@ def test_search_on_a_cluster(cluster):
     with joblib.parallel_config("dask"):
         found = search.fit(X, y).cv_results_["mean_test_score"]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_cluster_without_workers_is_waited_for_aloud():
+    X, y = lazy_data(1)
+    limit = {"distributed.scheduler.no-workers-timeout": "7s"}
+    with (
+        dask.config.set(limit),
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        pytest.warns(UserWarning, match="no workers.*no-workers-timeout"),
+        pytest.raises(Exception, match="without any running workers"),
+    ):
+        ConvReLUFilterRegressor(**WINDOW).fit(X, y)
