@@ -22,10 +22,11 @@ OPTIONS = {
     "alpha": st.sampled_from([0.0, 1e-3, 1.0, 1e3]),
     "batch_size": st.just("auto") | st.integers(1, 40),
     "contraction": st.sampled_from(["all", "single"]),
+    "bias": st.booleans(),
     "diagnostics": st.booleans(),
     "early_stopping": st.booleans(),
     "fit_intercept": st.booleans(),
-    "init": st.sampled_from(["ball", "random", "tensor"]),
+    "init": st.sampled_from(["ball", "auto", "forward", "random", "tensor"]),
     "init_radius": st.sampled_from(["auto", "theory", 0.1, 10]),
     "learning_rate": st.sampled_from(
         ["two-stage", "constant", "theory", lambda step, losses: 0.1]

@@ -43,6 +43,7 @@ SHARED = {
 ARGUMENTS = {
     datasets: SHARED
     | {
+        "bias": numbers(-3, 3),
         "condition_number": numbers(1, 9),
         "estimator": st.builds(ConvFilterBankRegressor, **BANK, **WINDOW),
         "intercept": numbers(-3, 3),
@@ -66,6 +67,7 @@ ARGUMENTS = {
         "X": PATCHES,
         "alpha": numbers(0, 1),
         "angles": st.lists(numbers(0, 3.2), max_size=2),
+        "bias": st.none() | numbers(-3, 3),
         "coef": FILTERS,
         "confidence": numbers(0, 1),
         # Most draws of X are patches, which have no window.
@@ -82,6 +84,7 @@ ARGUMENTS = {
         "probability": numbers(0, 1),
         "radii": st.lists(numbers(0, 1), max_size=2),
         "second": FILTERS,
+        "teacher_bias": st.none() | numbers(-3, 3),
         "teacher_output_weights": SIGNS,
     },
 }
@@ -90,7 +93,8 @@ LEFT_OUT = {datasets: {"X"}, diagnostics: {"path", "y"}}
 
 
 def public_functions(module):
-    names = set(module.__all__) - {"load_mnist"}
+    # Files, fitted estimators and lists of samples have tests of their own.
+    names = set(module.__all__) - {"load_mnist", "inference", "pad_patches"}
     return sorted(name for name in names if inspect.isfunction(getattr(module, name)))
 
 
