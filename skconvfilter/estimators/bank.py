@@ -242,6 +242,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     rho_: float
     path_: dict[str, NDArray[Any]]
 
+    # scikit-learn has a line for every parameter: hence the silenced rule on statements.
     def __init__(  # noqa: PLR0915
         self,
         n_filters: int = 5,

@@ -10,7 +10,8 @@ from skconvfilter.kernels.layout import FloatArray, PatchLayout
 _INTERFACE = 2
 
 why_not_compiled: str | None = None
-# Type checkers take `compiled` for the module, which is there in a complete installation.
+# Type checkers take `compiled` for the module, which is there in a complete installation:
+# hence what is ignored where there is none.
 try:
     from skconvfilter.kernels import compiled
 except Exception as _error:  # a stale build may raise anything
