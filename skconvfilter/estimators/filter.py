@@ -57,9 +57,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
         + \frac{\alpha}{2} \left(\|w\|^2 + c^2 / u^2\right) ,
 
-    with the root mean square u of the patches. With ``fit_intercept=False, output_sign=1,
-    polish=False`` this is the model and the algorithm of [1]_: stochastic gradient descent
-    from random starts, with a two-stage learning rate. By default, Levenberg-Marquardt steps follow, also from the
+    with the root mean square u of the patches. With
+    ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the algorithm
+    of [1]_: stochastic gradient descent from random starts, with a two-stage learning rate.
+    By default, Levenberg-Marquardt steps follow, also from the
     reflections of the best filters. They recover the filter behind noiseless labels where
     gradient descent stalls at a small loss. The data need not be scaled: the fit is
     equivariant to the scale of `X` and `y`.
@@ -123,8 +124,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
     bias : bool, default=False
         Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0, as in [1]_.
-        On real images a bias often lowers the error. The theory then holds for patches with a constant entry,
-        see `bias_scaling_`, for which gamma is close to 0.
+        On real images a bias often lowers the error. The theory then holds for patches
+        with a constant entry, see `bias_scaling_`, for which gamma is close to 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     output_sign : {"auto", 1, -1}, default="auto"
