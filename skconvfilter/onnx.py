@@ -202,9 +202,10 @@ def _graph(
     coef = np.asarray(estimator.coef_, dtype=np.float64)
     if isinstance(estimator, ConvFilterBankRegressor):
         activation = check_activation(estimator.activation).name
-        weights, pooling = estimator.output_weights_.tolist(), estimator.pooling
+        weights = estimator.output_scale_ * estimator.output_weights_
+        pooling = estimator.pooling
     else:
-        activation, weights, pooling = "relu", [estimator.sign_], "mean"
+        activation, weights, pooling = "relu", np.array([estimator.sign_]), "mean"
     nodes: Nodes
     constants: Constants
     if estimator.kernel_size is None:
@@ -227,7 +228,7 @@ def _graph(
         "filters": _single("coef_", filters),
         "bias": _single("bias_", np.atleast_1d(np.asarray(estimator.bias_, np.float64))),
         "axes": np.array(axes, dtype=np.int64),
-        "output_weights": np.array(weights, dtype=np.float32),
+        "output_weights": _single("output_scale_", weights.astype(np.float64)),
         "intercept": _single("intercept_", np.float64(estimator.intercept_)),
     }
     return shape, nodes, constants

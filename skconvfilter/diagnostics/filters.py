@@ -105,7 +105,11 @@ def bias_of(given: Filters) -> Any:
 def bank_weights(
     name: str, weights: ArrayLike | None, given: Filters, n_filters: int
 ) -> FloatArray:
-    """Output weights: those given, else those of the fitted bank, else all 1."""
+    """Output weights: those given, else those of the fitted bank, else all 1.
+
+    They are multiplied by the output scale of a fitted bank.
+    """
     if weights is None:
         weights = getattr(given, "output_weights_", None)
-    return check_output_weights(weights, n_filters, name)
+    scale: float = getattr(given, "output_scale_", 1.0)
+    return scale * check_output_weights(weights, n_filters, name)

@@ -24,14 +24,14 @@ class FittedModel:
     """The regression function of a fitted regressor.
 
     Its parameters here are the filters, each with the weight of the constant entry of the
-    patches if it has a bias, and the intercept if there is one. The user's parameters are
-    all weights, then the biases, then the intercept.
+    patches if it has a bias, the output scale and the intercept, if there are. The user's
+    parameters are all weights, then the biases, then the same.
     """
 
     estimator: Any
     geometry: PatchGeometry
     filters: Array  # (n_filters, patch_dim)
-    signs: Array  # (n_filters,)
+    signs: Array  # (n_filters,), of a bank times the output scale
     intercept: float
 
     @classmethod
@@ -67,15 +67,21 @@ class FittedModel:
         return bool(self.estimator.fit_intercept)
 
     @property
+    def has_scale(self) -> bool:
+        """Whether the output scale is fitted."""
+        return self.is_bank and bank_model(self.estimator).activation.homogeneity is None
+
+    @property
     def theta(self) -> Array:
         """The parameters."""
-        last = [self.intercept] if self.has_intercept else []
-        return np.append(self.filters.ravel(), last)
+        scale = [float(self.estimator.output_scale_)] if self.has_scale else []
+        intercept = [self.intercept] if self.has_intercept else []
+        return np.concatenate([self.filters.ravel(), scale, intercept])
 
     @property
     def n_params(self) -> int:
         """Number of parameters."""
-        return self.filters.size + self.has_intercept
+        return self.filters.size + self.has_scale + self.has_intercept
 
     def order(self) -> tuple[Array, Array]:
         """Indices and factors: the user's parameters are ``theta[indices] * factors``."""
@@ -84,9 +90,8 @@ class FittedModel:
         weights, biases = np.split(numbers, [layout.window_size], axis=1)
         indices = np.concatenate([weights.ravel(), biases.ravel()])
         factors = np.repeat([1.0, layout.constant], [weights.size, biases.size])
-        if self.has_intercept:
-            indices, factors = np.append(indices, len(indices)), np.append(factors, 1.0)
-        return indices, factors
+        last = np.arange(self.filters.size, self.n_params)
+        return np.append(indices, last), np.append(factors, np.ones(len(last)))
 
     def names(self) -> list[str]:
         """Names of the user's parameters."""
@@ -94,6 +99,7 @@ class FittedModel:
         if self.geometry.layout.constant:
             several = range(len(self.filters))
             names += [f"bias[{j}]" for j in several] if self.is_bank else ["bias"]
+        names += ["output_scale"] * self.has_scale
         return names + ["intercept"] * self.has_intercept
 
     def objective(self, samples: FloatArray, y: Array, weights: Array) -> SquaredError:
@@ -120,6 +126,10 @@ class FittedModel:
     def jacobian(self, objective: SquaredError) -> tuple[Array, Array]:
         """Derivatives (n_samples, n_params) and residuals (n_samples,)."""
         derivatives, errors = objective.jacobian(*self.column(self.filters))
+        if self.has_scale:
+            values = errors + objective.targets
+            scale = float(self.estimator.output_scale_)
+            derivatives = np.column_stack([derivatives, values / scale])
         if self.has_intercept:
             derivatives = np.column_stack([derivatives, np.ones(len(errors))])
         return derivatives, -(errors + self.intercept)
@@ -167,6 +177,16 @@ def check_fitted(
             "need more samples than parameters. Pass more samples, or use a smaller window."
         )
     check_positive("estimator.alpha", estimator.alpha, zero=True)
+    if model.has_scale and estimator.alpha > 0:
+        raise ValueError(
+            f"alpha={estimator.alpha} penalizes the filters times the output scale, and "
+            "there are no standard errors for that: fit with alpha=0."
+        )
+    if model.has_scale and estimator.output_scale_ == 0:
+        raise ValueError(
+            "The output scale is 0, so that the filters have no effect: there are no "
+            "standard errors."
+        )
     return model, data
 
 

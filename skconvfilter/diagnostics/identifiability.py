@@ -190,11 +190,16 @@ def _nonlinearity(fit: FitAtHand, rng: np.random.Generator) -> float:
     values, axes = np.linalg.eigh(fit.covariance / np.outer(lengths, lengths))
     root = lengths[:, np.newaxis] * axes * np.sqrt(np.maximum(values, 0))
     moves = root @ rng.standard_normal((len(root), _N_DRAWS))
-    moves = moves[: fit.model.filters.size]
+    n_weights = fit.model.filters.size
     part, rows = _some_rows(fit)
     filters, signs = fit.model.column(fit.model.filters)
-    signs = np.repeat(signs, _N_DRAWS, axis=0)
-    change = part.predict(filters + moves, signs) - part.predict(filters, signs[:1])
+    moved_signs = np.repeat(signs, _N_DRAWS, axis=0)
+    if fit.model.has_scale:
+        shares = moves[n_weights] / fit.model.theta[n_weights]
+        moved_signs *= 1 + shares[:, np.newaxis]
+    moved = part.predict(filters + moves[:n_weights], moved_signs)
+    change = moved - part.predict(filters, signs)
+    moves = moves[: n_weights + fit.model.has_scale]
     weights = np.sqrt(part.sample_weight)[:, np.newaxis]
     linear = fit.derivatives[rows, : len(moves)] / weights @ moves
     if fit.model.has_intercept:
@@ -328,18 +333,19 @@ def _is_distinct(fit: FitAtHand, end: Array) -> bool:
     odd = activation is not None and activation.hermite(2, 1.0) == 0
     cost = cdist(model.filters, filters, "sqeuclidean")
     factors = np.ones(cost.shape)
-    products = np.outer(model.signs, model.signs)
+    signs = np.sign(model.signs)
+    products = np.outer(signs, signs)
     if odd:
         factors = products
-        signed = model.signs[:, np.newaxis]
+        signed = signs[:, np.newaxis]
         cost = cdist(signed * model.filters, signed * filters, "sqeuclidean")
     else:
         cost[products < 0] = 4 * cost.max() + 1
     mine, theirs = linear_sum_assignment(cost)
     matched = factors[mine, theirs][:, np.newaxis] * filters[theirs]
     away = fit.derivatives[:, : end.size] @ (matched - model.filters).ravel()
-    if model.has_intercept:
-        roots = np.sqrt(fit.data.weights)
-        away = away - roots * (roots @ away) / (roots @ roots)
+    # The intercept and the output scale of the other minimum are its own.
+    others = fit.derivatives[:, end.size :]
+    away = away - others @ np.linalg.lstsq(others, away, rcond=None)[0]
     distance = (away @ away) / max(fit.linearization.scale, np.finfo(float).tiny)
     return bool(distance > chi2.isf(_LEAST_PROBABILITY, model.n_params))

@@ -522,15 +522,15 @@ class _Model(NamedTuple):
     """One filter, or a bank of filters, with what it makes of preactivations."""
 
     rows: FloatArray  # (n_filters, patch_dim)
-    weights: FloatArray | None  # output weights of a bank, None for one filter
+    weights: FloatArray | None  # of a bank, with the output scale; None for one filter
     activation: Activation
     pooling: str
 
     def comparable_rows(self) -> FloatArray:
         """Rows that are equal where the filters are, output weights taken into account."""
-        v = self.weights
-        if v is None:
+        if self.weights is None:
             return self.rows
+        v = np.sign(self.weights)
         # Odd about its mean: all even coefficients vanish.
         if self.activation.hermite(2, 1.0) == 0:
             return v[:, np.newaxis] * self.rows
@@ -557,6 +557,8 @@ class _Model(NamedTuple):
         largest = np.maximum(largest, abs(geometry.layout.constant))
         sizes = np.outer(largest, np.abs(self.rows).sum(axis=1))
         sizes = np.maximum(sizes, np.abs(self.activation.value(sizes)))
+        if self.weights is not None:
+            sizes *= np.maximum(np.abs(self.weights), 1)
         n_summed = 1 if self.pooling == "mean" else geometry.layout.n_patches
         return _ROUNDING * n_summed * sizes.sum(axis=1)
 

@@ -66,7 +66,7 @@ def bootstrap_fits(
     """
     start = _warm_start(model.estimator)
     seeds = np.random.SeedSequence(seed.tolist()).spawn(n_resamples)
-    fits = Parallel(n_jobs)(delayed(_refit)(start, data, model.order(), s) for s in seeds)
+    fits = Parallel(n_jobs)(delayed(_refit)(start, data, model.has_scale, s) for s in seeds)
     params = np.stack(fits)
     centre, covariance = estimate
     # In units of standard errors, so that the pseudo-inverse is not a matter of units.
@@ -88,13 +88,14 @@ def _warm_start(estimator: Any) -> Any:
     start = clone(estimator).set_params(
         warm_start=True, diagnostics=False, verbose=0, n_jobs=None
     )
-    names = [*_LEARNED, "output_weights_" if np.ndim(estimator.coef_) > 1 else "sign_"]
-    for name in names:
+    of_bank = ("output_weights_", "output_scale_")
+    signs = of_bank if np.ndim(estimator.coef_) > 1 else ("sign_",)
+    for name in (*_LEARNED, *signs):
         setattr(start, name, deepcopy(getattr(estimator, name)))
     return start
 
 
-def _refit(start: Any, data: FittedData, order: tuple[Array, Array], seed: Any) -> Array:
+def _refit(start: Any, data: FittedData, has_scale: bool, seed: Any) -> Array:
     rng = np.random.default_rng(seed)
     groups = np.arange(len(data.y)) if data.groups is None else data.groups
     n_groups = int(groups.max()) + 1
@@ -108,6 +109,8 @@ def _refit(start: Any, data: FittedData, order: tuple[Array, Array], seed: Any) 
     parts = [np.ravel(model.coef_)]
     if model.bias_scaling_:
         parts.append(np.ravel(model.bias_))
+    if has_scale:
+        parts.append(np.ravel(model.output_scale_))
     if model.fit_intercept:
         parts.append(np.ravel(model.intercept_))
     return np.concatenate(parts).astype(np.float64)

@@ -38,15 +38,18 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     .. math::
 
-        \hat y = \sum_{j=1}^{t} \frac{v_j}{k} \sum_{i=1}^{k} \phi(w_j \cdot Z_i + c_j) + b,
+        \hat y = s \sum_{j=1}^{t} \frac{v_j}{k} \sum_{i=1}^{k}
+            \phi(w_j \cdot Z_i + c_j) + b,
 
-    with output weights v of 1 and -1. The fit minimises, with sample weights
+    with output weights v of 1 and -1. The output scale s is fitted for "sigmoid", "tanh"
+    and "erf", whose values are bounded; for the other activations the lengths of the
+    filters are enough, and s is 1. The fit minimises, with sample weights
     :math:`\omega_n` and the root mean square u of the patches,
 
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) .
+        + \frac{\alpha s^2}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) .
 
     With ``output_weights="ones", pooling="sum", bias=False, fit_intercept=False`` this is
     the model of [1]_, and ``init="tensor"`` its algorithm: the tensor method, followed by
@@ -114,7 +117,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     alpha : float, default=0.0
-        L2 penalty.
+        L2 penalty; it is on the filters times the output scale.
     max_iter : "auto" or int, default="auto"
         Largest number of iterations of a start. "auto" is 200 steps of
         "levenberg-marquardt", 3000 of "gd", 200 epochs of "sgd".
@@ -149,6 +152,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         The same in the shape of the window.
     output_weights_ : ndarray of shape (n_filters,), int
         The v.
+    output_scale_ : float
+        s; 1 for activations without one. It can be negative with
+        ``output_weights="ones"`` only.
     bias_ : ndarray of shape (n_filters,)
         The c; zeros without `bias`.
     bias_scaling_ : float
@@ -236,6 +242,7 @@ class ConvFilterBankRegressor(PatchRegressor):
 
     filters_: NDArray[np.floating[Any]]
     output_weights_: NDArray[np.int_]
+    output_scale_: float
     hessian_extremes_: tuple[float, float]
     condition_number_: float
     lambda_: float
@@ -329,8 +336,8 @@ class ConvFilterBankRegressor(PatchRegressor):
         Returns
         -------
         activations : ndarray of shape ``(n_samples, n_filters, *grid)``, dtype of `X`
-            Their sums, or means, over the grid, times `output_weights_`, and the sum of
-            those over the filters plus `intercept_`, are the prediction.
+            Their sums, or means, over the grid, times `output_weights_`, summed over the
+            filters, times `output_scale_`, plus `intercept_`, are the prediction.
 
         Raises
         ------
@@ -351,7 +358,7 @@ class ConvFilterBankRegressor(PatchRegressor):
             geometry,
             filters.astype(np.float64).T,
             check_activation(self.activation),
-            output_weights=self.output_weights_.astype(np.float64),
+            output_weights=self.output_scale_ * self.output_weights_,
             pooling=self.pooling,
             map_blocks=map_blocks,
         )
@@ -385,6 +392,11 @@ class BankProblem(Problem[BankSettings, BankObjective]):
     @property
     def homogeneity(self) -> float | None:
         return self.settings.activation.homogeneity
+
+    @property
+    def either_sign(self) -> bool:
+        # An output scale has either sign.
+        return self.settings.output_weights == "signs" and self.homogeneity is not None
 
     @property
     def draws_mini_batches(self) -> bool:
@@ -480,7 +492,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         if scaling.target_scale == 0 or not dataset.targets.any():
             return 1.0
         power = np.average(dataset.targets**2, weights=dataset.weights)
-        return float(np.sqrt(power) / scaling.target_scale)
+        return float(np.sqrt(power) / abs(scaling.target_scale))
 
     def prediction_attributes(
         self, dataset: Dataset, scaling: Scaling, found: Any
@@ -489,12 +501,15 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         intercept = scaling.intercept(found.intercept)
         filters = scaling.filters(found.w).reshape(n_filters, layout.patch_dim)
         coef, bias = checked_filters(dataset, filters, intercept)
+        free = self.settings.output_weights == "signs"
+        weights, scale = scaling.signs(found.sign, free=free)
         return {
             "coef_": coef,
             "filters_": coef.reshape(n_filters, *layout.window_shape),
             "bias_": bias,
             "bias_scaling_": layout.constant,
-            "output_weights_": found.sign.astype(int),
+            "output_weights_": weights,
+            "output_scale_": scale,
             "intercept_": float(intercept),
         }
 

@@ -419,7 +419,7 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
     """One filter: explored from many starts on a subsample, and polished."""
 
     settings: FilterSettings
-    homogeneity = 1
+    homogeneity, either_sign = 1, False
     mini_batch_remedies = "polish=True, solver='gd'"
 
     @property

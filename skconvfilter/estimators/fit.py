@@ -99,12 +99,18 @@ class Problem(ABC, Generic[Settings, Objective]):
         The checked parameters of the estimator.
     homogeneity : float or None
         The model's values grow with this power of its filters; None: with none.
+    either_sign : bool
+        Whether a model of y is one of -y, up to the signs of its outputs.
     mini_batch_remedies : str
         What to use in place of mini-batches where they cannot be drawn.
     """
 
     settings: Settings
     mini_batch_remedies: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def either_sign(self) -> bool: ...
 
     @property
     @abstractmethod
@@ -246,6 +252,7 @@ def run_fit(
         dataset.weights,
         centre=settings.fit_intercept,
         homogeneity=problem.homogeneity,
+        either_sign=problem.either_sign,
     )
     data = _fit_data(problem, dataset, held_out, scaling, seeds, map_blocks)
     starts = problem.draw_starts(data, scaling, seeds, fitted)

@@ -42,6 +42,7 @@ _PREDICTS = {
     "bias_": _NUMBERS,
     "sign_": _SIGNS,
     "output_weights_": _SIGNS,
+    "output_scale_": _NUMBER,
     "intercept_": _NUMBER,
     "n_features_in_": _counts(1),
 }
@@ -50,6 +51,7 @@ _STREAMS = {
     "n_iter_": _counts(0),
     "n_samples_seen_": _counts(0),
 }
+_OF_BANKS = {"output_weights_", "output_scale_"}
 PREDICTION_ATTRIBUTES = frozenset(_PREDICTS)
 
 
@@ -76,9 +78,9 @@ def check_fitted_state(estimator: Any, *, stream: bool = False) -> None:
             f"The fitted coef_ has shape {shape}, expected {estimator._n_coef_axes} axes: "
             "it has been changed, or the file it came from is corrupted. Fit anew."
         )
-    other_signs = {"sign_", "output_weights_"} - {estimator._signs}
+    others = {"sign_"} if "output_weights_" == estimator._signs else _OF_BANKS
     for name, expected in (_PREDICTS | (_STREAMS if stream else {})).items():
-        if name not in other_signs:
+        if name not in others:
             _check_attribute(estimator, name, expected, shape)
 
 

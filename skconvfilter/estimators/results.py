@@ -18,9 +18,9 @@ class Scaling(NamedTuple):
     """Targets of unit size: from the user's units to those of a fit, and back."""
 
     target_shift: float
-    target_scale: float  # 0: the targets are constant
-    # The model's values grow with this power of its filters; None: with none, so that the
-    # targets keep their scale.
+    target_scale: float  # 0: the targets are constant; negative: their sign is changed
+    # The model's values grow with this power of its filters; None: with none, but they have
+    # a factor, the output scale.
     homogeneity: float | None = 1
 
     @classmethod
@@ -31,23 +31,33 @@ class Scaling(NamedTuple):
         *,
         centre: bool,
         homogeneity: float | None = 1,
+        either_sign: bool = False,
     ) -> "Scaling":
-        """Scaling that brings these targets to unit size."""
+        """Scaling that brings these targets to unit size.
+
+        With `either_sign`, also to one of the two signs, so that fits of y and -y are the
+        same: to that in which they are skewed to the right.
+        """
         largest = np.abs(targets).max()
         if largest == 0:
-            return cls(0.0, float(homogeneity is None), homogeneity)
+            return cls(0.0, 0.0, homogeneity)
         shift = float(np.average(targets, weights=weights)) if centre else 0.0
         scale = float(np.sqrt(np.average((targets - shift) ** 2, weights=weights)))
         if scale <= np.finfo(float).eps * largest:
             scale = 0.0
-        return cls(shift, 1.0 if homogeneity is None else scale, homogeneity)
+        if either_sign and scale > 0:
+            # Some target decides if all are symmetric about their mean.
+            units = (targets - shift) / scale
+            skewness = np.average(units**3, weights=weights) or units[np.argmax(units != 0)]
+            scale = float(np.copysign(scale, skewness))
+        return cls(shift, scale, homogeneity)
 
     @property
     def filter_scale(self) -> float:
         """What the filters of a fit are multiplied by."""
         if self.homogeneity is None:
             return 1.0
-        return float(self.target_scale ** (1 / self.homogeneity))
+        return float(abs(self.target_scale) ** (1 / self.homogeneity))
 
     def targets(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """Targets in the units of the fit."""
@@ -60,7 +70,8 @@ class Scaling(NamedTuple):
 
     def penalty(self, alpha: float) -> float:
         """L2 penalty in the units of the fit."""
-        return alpha * self._ratio
+        # With an output scale it is on the filters times that scale, as large as targets.
+        return alpha if self.homogeneity is None else alpha * self._ratio
 
     def inner_rate(self, rate: Numbers) -> Numbers:
         """Learning rate in the units of the fit."""
@@ -79,6 +90,24 @@ class Scaling(NamedTuple):
     def filters(self, filters: NDArray[np.float64]) -> NDArray[np.float64]:
         """Filters in the units of the user."""
         return filters * self.filter_scale
+
+    def inner_signs(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Output weights, 1 and -1, in the units of the fit."""
+        return -signs if self.target_scale < 0 else signs
+
+    def signs(
+        self, signs: NDArray[np.float64], *, free: bool
+    ) -> tuple[NDArray[np.int_], float]:
+        """Output weights, 1 and -1, and the output scale, in the units of the user.
+
+        Unless the weights are `free`, they are 1, and the scale may be negative.
+        """
+        if self.homogeneity is not None:
+            return self.inner_signs(signs).astype(int), 1.0
+        scaled = self.target_scale * signs
+        if not free:
+            return np.ones(len(signs), dtype=int), float(scaled[0])
+        return np.where(scaled < 0, -1, 1), float(np.abs(scaled[0]))
 
     def intercept(self, intercept: float) -> float:
         """Intercept in the units of the user."""
@@ -118,7 +147,8 @@ def search_attributes(
     """What a search leaves behind, whatever the model."""
     search, scaling = result.search, result.scaling
     history = _history(dataset, result)
-    squares = _mean_squares(search.loss, result.alpha, search.w)
+    scaled_filters = np.abs(search.sign).max() * search.w
+    squares = _mean_squares(search.loss, result.alpha, scaled_filters)
     ran = np.isfinite(search.history["loss"][:, search.best_restart])
     path: NDArray[np.floating[Any]]
     path = scaling.filters(search.history["filters"][ran, search.best_restart])
@@ -191,7 +221,8 @@ def checked_filters(
 
 def _history(dataset: Dataset, result: FitResult) -> dict[str, NDArray[Any]]:
     scaling, raw = result.scaling, result.search.history
-    squares = _mean_squares(raw["loss"], result.alpha, raw["filters"])
+    scaled_filters = raw["scale"][:, :, np.newaxis] * raw["filters"]
+    squares = _mean_squares(raw["loss"], result.alpha, scaled_filters)
     with np.errstate(over="ignore", invalid="ignore"):
         history = {
             "iteration": np.arange(len(raw["loss"])),

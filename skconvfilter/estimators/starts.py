@@ -86,7 +86,7 @@ def bank_starts(
         return Starts(Candidates(W, signs, np.arange(1)))
     if fitted is not None:
         if settings.output_weights == "signs":
-            signs = fitted.signs[np.newaxis]
+            signs = scaling.inner_signs(fitted.signs)[np.newaxis]
         W = scaling.inner_filters(fitted.W).reshape(-1, 1)
         return Starts(Candidates(W, signs, np.arange(1)))
     layout = sample.geometry.layout
@@ -97,6 +97,9 @@ def bank_starts(
         return Starts(Candidates(W, signs, np.arange(len(filters))))
     signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
     W = random_banks(sample, seeds.starts, signs)
+    if sample.fits_scale and settings.output_weights == "ones":
+        # The negative filters have a positive output scale.
+        W = np.where(sample.best_scale(W, signs) < 0, -W, W)
     warning = None
     forward = dict(enumerate(seeds.starts)) if settings.init in ("auto", "forward") else {}
     if settings.init == "tensor" or (settings.init == "auto" and not layout.overlaps):

@@ -71,6 +71,8 @@ def bank_theory(
     if not filters.any():
         nothing = ("condition_number_", "rho_", "lambda_")
         return {"hessian_extremes_": (np.nan, np.nan)} | dict.fromkeys(nothing, np.nan)
+    free = settings.output_weights == "signs"
+    weights, scale = scaling.signs(np.atleast_1d(search.sign), free=free)
     n_samples = max(_MIN_HESSIAN_SAMPLES, _HESSIAN_SAMPLES_PER_ENTRY * filters.size)
     rows = np.sort(rng.permutation(dataset.n_samples)[:n_samples])
     found = estimate_local_convexity(
@@ -79,7 +81,7 @@ def bank_theory(
         dataset.targets[rows] - scaling.intercept(search.intercept),
         filters.T,
         settings.activation,
-        np.atleast_1d(search.sign),
+        scale * weights,
         settings.pooling,
         None if dataset.weights is None else dataset.weights[rows],
     )

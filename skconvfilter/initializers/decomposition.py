@@ -4,6 +4,7 @@ First directions, then lengths and signs; then all of it by least squares on the
 """
 
 import math
+from operator import itemgetter
 
 import numpy as np
 
@@ -23,6 +24,9 @@ _MIN_LENGTH = 0.05
 # Where it has one, lengths to try; and the share of a step's linear coefficient from which
 # on the activation is as good as a step, so that data hardly tell lengths apart.
 _LENGTHS, _STEP_SHARE = np.geomspace(0.02, 200, 1000), 0.97
+# Output scales to try, relative to the least with which a step has the largest linear
+# coefficient that is wanted.
+_SCALES = np.geomspace(1, 100, 100)
 # Keeps least squares regular where two directions have become one.
 _RIDGE = 1e-9
 # Damping of the least-squares fit, relative to the mean curvature.
@@ -65,7 +69,11 @@ def banks_along(
         output_signs = _signs_of(activation, coefficients, [2, 4])
     turns = output_signs * _signs_of(activation, coefficients, [3])
     wanted = {m: output_signs * turns**m * c for m, c in coefficients.items()}
-    lengths = _fitting_lengths(activation, wanted)
+    scale = 1.0
+    if activation.homogeneity is None:
+        scale, lengths = _fitting_scale_and_lengths(activation, wanted)
+    else:
+        lengths = _fitting_lengths(activation, wanted)
     if not lengths.any():
         return []
     if 3 in moments:
@@ -73,7 +81,7 @@ def banks_along(
     else:
         columns = U * output_signs * activation.hermite(1, lengths)
         choices = fitting_signs(columns, moments[1])
-    return [Bank(U * choice * lengths, output_signs) for choice in choices]
+    return [Bank(U * choice * lengths, scale * output_signs) for choice in choices]
 
 
 def slices(moments: dict[int, Array]) -> Array:
@@ -197,14 +205,11 @@ def _signs_of(
 
 
 def _fitting_lengths(activation: Activation, wanted: dict[int, Array]) -> Array:
-    """Lengths whose coefficients come closest to those wanted, by order; 0 if none is."""
-    if activation.homogeneity is None:
-        lengths = lengths_short_of_a_step(activation)
-        misfits = np.zeros((len(lengths), len(wanted[1])))
-        for order, coefficients in wanted.items():
-            apart = activation.hermite(order, lengths)[:, np.newaxis] - coefficients
-            misfits += apart**2 / math.factorial(order)
-        return lengths[np.argmin(misfits, axis=0)]
+    """Lengths whose coefficients come closest to those wanted, by order; 0 if none is.
+
+    The activation is homogeneous.
+    """
+    assert activation.homogeneity is not None
     # The first order waits for the sign of the filter.
     unit = {order: activation.hermite(order, 1.0) for order in wanted if order > 1}
     shares = {order: c / math.factorial(order) for order, c in unit.items()}
@@ -212,6 +217,24 @@ def _fitting_lengths(activation: Activation, wanted: dict[int, Array]) -> Array:
     powers = powers / sum(shares[order] * unit[order] for order in unit)
     powers = np.maximum(powers, _MIN_LENGTH**activation.homogeneity * max(powers.max(), 0))
     return powers ** (1 / activation.homogeneity)
+
+
+def _fitting_scale_and_lengths(
+    activation: Activation, wanted: dict[int, Array]
+) -> tuple[float, Array]:
+    """Output scale and lengths whose coefficients come closest to those wanted."""
+    lengths = lengths_short_of_a_step(activation)
+    coefficients = {order: activation.hermite(order, lengths) for order in wanted}
+    least = np.abs(wanted[1]).max() / np.abs(coefficients[1]).max()
+    fits = []
+    for scale in least * _SCALES:
+        misfits = np.zeros((len(lengths), len(wanted[1])))
+        for order, c in wanted.items():
+            apart = scale * coefficients[order][:, np.newaxis] - c
+            misfits += apart**2 / math.factorial(order)
+        fits.append((misfits.min(axis=0).sum(), scale, misfits.argmin(axis=0)))
+    _, scale, closest = min(fits, key=itemgetter(0))
+    return float(scale), lengths[closest]
 
 
 def fit_moments(
@@ -243,22 +266,20 @@ def fit_moments(
         Half the sum of squares.
     """
 
-    def evaluate(W: Array) -> tuple[float, Array, Array]:
-        return moment_misfit(activation, moments, bank._replace(filters=W))
-
-    W, damping = bank.filters, _FIRST_DAMPING
-    value, gradient, hessian = evaluate(W)
+    damping = _FIRST_DAMPING
+    value, gradient, hessian, bank = moment_misfit(activation, moments, bank)
     for _ in range(_MAX_STEPS):
         curvature = np.trace(hessian) / len(hessian)
         if not curvature > 0:  # filters so long that their activations are steps
             break
         shift = damping * curvature * np.eye(len(hessian))
-        step = np.linalg.solve(hessian + shift, -gradient).reshape(W.shape[::-1]).T
-        trial = evaluate(W + step)
+        step = np.linalg.solve(hessian + shift, -gradient)
+        step = step.reshape(bank.filters.shape[::-1]).T
+        moved = bank._replace(filters=bank.filters + step)
+        trial = moment_misfit(activation, moments, moved)
         if trial[0] < value:
-            gain = value - trial[0]
-            W, damping = W + step, max(damping / 10, _MIN_DAMPING)
-            value, gradient, hessian = trial
+            gain, damping = value - trial[0], max(damping / 10, _MIN_DAMPING)
+            value, gradient, hessian, bank = trial
             if gain < _MIN_GAIN * value:
                 break
         else:
@@ -267,14 +288,18 @@ def fit_moments(
                 break
     if activation.homogeneity is None:
         longest = lengths_short_of_a_step(activation)[-1]
-        W = W * np.minimum(1, longest / np.linalg.norm(W, axis=0))
-    return bank._replace(filters=W), value
+        shorter = np.minimum(1, longest / bank.lengths)
+        bank = bank._replace(filters=bank.filters * shorter)
+    return bank, value
 
 
 def moment_misfit(
     activation: Activation, moments: dict[int, Array], bank: Bank
-) -> tuple[float, Array, Array]:
+) -> tuple[float, Array, Array, Bank]:
     r"""Half of what :func:`fit_moments` minimises, with its derivatives.
+
+    Where the activation is not homogeneous, the output scale is the best one for the
+    filters.
 
     Returns
     -------
@@ -283,6 +308,8 @@ def moment_misfit(
         Filter by filter.
     hessian : ndarray of shape (n_filters d, n_filters d)
         Gauss-Newton matrix.
+    bank : Bank
+        The bank with this output scale.
 
     Notes
     -----
@@ -301,6 +328,8 @@ def moment_misfit(
     .. math::
 
         (u_j^T u_k)^{m-1} J_j J_k + (m - 1) (u_j^T u_k)^{m-2} (J_j u_k) (J_k u_j)^T.
+
+    The output scale is eliminated: what the derivatives have along the values goes.
     """
     d, n_filters = bank.filters.shape
     lengths = bank.lengths
@@ -308,20 +337,25 @@ def moment_misfit(
     cosines = U.T @ U
     cosines_of_blocks = cosines[:, np.newaxis, :, np.newaxis]
     along = U.T[:, :, np.newaxis] * U.T[:, np.newaxis]  # u_j u_j', shape (n_filters, d, d)
-    value, gradient = 0.0, np.zeros((n_filters, d))
+    power, product, total = 0.0, 0.0, 0.0
+    # Derivatives times the values, and times the moments.
+    own, gradient = np.zeros((2, n_filters, d))
     hessian = np.zeros((n_filters, d, n_filters, d))
     for order, moment in moments.items():
         share = 1 / math.factorial(order - 1)
         h = bank.signs * activation.hermite(order, lengths)
         slopes = bank.signs * hermite_slope(activation, order, lengths)
         contracted = contract(moment, order, U)
-        square = h @ cosines**order @ h - 2 * np.sum(U * contracted @ h) + np.sum(moment**2)
-        value += float(share / order * square)
+        power += float(share / order * (h @ cosines**order @ h))
+        product += float(share / order * np.sum(U * contracted @ h))
+        total += float(share / order * np.sum(moment**2))
 
         across = h / lengths
         J = (slopes / order - across)[:, np.newaxis, np.newaxis] * along
         J += across[:, np.newaxis, np.newaxis] * np.eye(d)  # (n_filters, d, d)
-        errors = (U * h) @ cosines ** (order - 1) - contracted
+        values = (U * h) @ cosines ** (order - 1)
+        own += share * (J @ values.T[:, :, np.newaxis])[:, :, 0]
+        errors = values - contracted
         gradient += share * (J @ errors.T[:, :, np.newaxis])[:, :, 0]
 
         # Blocks (j, a, k, b): entries (a, b) of the matrix for filters j and k.
@@ -332,4 +366,12 @@ def moment_misfit(
             crossed = JU[:, :, :, np.newaxis] * JU.transpose(2, 0, 1)[:, np.newaxis]
             hessian += share * (order - 1) * cosines_of_blocks ** (order - 2) * crossed
     size = n_filters * d
-    return value / 2, gradient.ravel(), hessian.reshape(size, size)
+    hessian, own, gradient = hessian.reshape(size, size), own.ravel(), gradient.ravel()
+    if activation.homogeneity is None and power > 0:
+        excess = (power - product) / power
+        gradient = (1 - excess) * (gradient - excess * own)
+        hessian = (1 - excess) ** 2 * (hessian - np.outer(own, own) / power)
+        bank = bank._replace(signs=(1 - excess) * bank.signs)
+        power = product = product**2 / power
+    value = max(power - 2 * product + total, 0)
+    return value / 2, gradient, hessian, bank

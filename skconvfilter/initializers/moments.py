@@ -19,7 +19,7 @@ _ROOT_2 = np.sqrt(2.0)
 
 
 class Bank(NamedTuple):
-    """Filters of white patches, and the signs of their outputs."""
+    """Filters of white patches, and the signs of their outputs, times a common factor."""
 
     filters: Array  # (d, n_filters)
     signs: Array  # (n_filters,)

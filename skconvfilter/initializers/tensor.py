@@ -47,7 +47,7 @@ class TensorStart(NamedTuple):
     """Filters, the longest on white patches first, and the signs of their outputs."""
 
     W: Array  # (patch_dim, n_filters)
-    signs: Array  # (n_filters,), 1.0 or -1.0
+    signs: Array  # (n_filters,), 1.0 or -1.0, times the output scale
     warning: str | None = None  # why it may be no better than a random one
 
 
@@ -289,7 +289,7 @@ class _Rounds:
         return self._bank_with(*self._moments(bank, residual))
 
     def _fit(self, bank: Bank) -> tuple[Bank, Residual]:
-        """The bank, scaled to fit best where its activation allows, and what it leaves."""
+        """The bank, scaled to fit best, and what it leaves."""
         samples, degree = self.samples, self.activation.homogeneity
         if not bank.filters.size:
             return bank, Residual(samples.targets, samples.variance, samples.first)
@@ -300,9 +300,12 @@ class _Rounds:
         errors -= samples.weights @ errors
         fit = samples.targets - errors
         product = samples.weights @ (fit * samples.targets)
-        if degree and product > 0:
+        if product > 0:
             scale = product / (samples.weights @ fit**2)
-            bank = bank._replace(filters=scale ** (1 / degree) * bank.filters)
+            if degree is None:
+                bank = bank._replace(signs=scale * bank.signs)
+            else:
+                bank = bank._replace(filters=scale ** (1 / degree) * bank.filters)
             errors += (1 - scale) * fit
             first = first + (1 - scale) * (samples.first - first)
         return bank, Residual(errors, float(samples.weights @ errors**2), first)

@@ -30,7 +30,8 @@ class BankObjective(SquaredError):
     r"""Squared error of ``sum_j v_j sum_i phi(w_j . Z_i) + b`` against targets.
 
     The parameters of a model are the filters of a bank, one after the other; its signs are
-    the output weights v of the filters, (R, n_filters).
+    the output weights v of the filters, (R, n_filters). Where the activation is not
+    homogeneous they are 1 and -1 times the output scale, which is fitted.
 
     Parameters
     ----------
@@ -63,6 +64,11 @@ class BankObjective(SquaredError):
     def n_parameters(self) -> int:
         """Number of entries of all filters."""
         return self.n_filters * self.patch_dim
+
+    @property
+    def fits_scale(self) -> bool:
+        """Whether the values have a factor: filters make it redundant if homogeneous."""
+        return self.activation.homogeneity is None
 
     def resized(self, n_filters: int) -> Self:
         """The objective of banks of another size, on the same samples."""

@@ -106,4 +106,5 @@ def _mean_patch_moments(objective: FilterObjective, rows: Rows) -> Moments:
     block = objective._block(rows)
     means = objective._kernel.mean_patches(block, objective.geometry.layout)
     columns = means[np.newaxis].astype(np.float64)
-    return Moments.of(columns, objective.sample_weight[rows], np.zeros(1), full=True)
+    n_columns = columns.shape[1]
+    return Moments.of(columns, objective.sample_weight[rows], np.zeros(1), n_columns)

@@ -31,6 +31,7 @@ class Evaluation(NamedTuple):
     loss: Array  # (R,)
     intercept: Array  # (R,), the best one for each model
     max_abs_output: Array  # (R,), over the samples; 0: no filter is active anywhere
+    scale: Array  # (R,), the best factor of the signs; 1 where none is fitted
     gradient: Array | None = None  # (R, q)
     gauss_newton: Array | None = None  # (R, q, q)
 
@@ -63,6 +64,11 @@ class SquaredError(ABC):
     and scatter of the derivatives of the values and of the errors; blocks of rows are
     merged in a fixed order by the parallel-variance formula, which keeps full precision
     where errors vanish.
+
+    Where :attr:`fits_scale`, the values have a factor, which is eliminated likewise. Signs
+    are then any numbers, and the factor of an evaluation is relative to them: a solver
+    multiplies the signs by it, so that errors keep their precision. The penalty is on the
+    parameters times this factor, the mean size of the signs.
 
     Only such moments are summed over all samples, so the samples may be anywhere: the
     objective on :class:`~skconvfilter.model.blocks.SampleBlocks` merges the moments of
@@ -155,6 +161,11 @@ class SquaredError(ABC):
         """
 
     @property
+    def fits_scale(self) -> bool:
+        """Whether the values have a factor that is fitted."""
+        return False
+
+    @property
     def patch_dim(self) -> int:
         """Length of a filter."""
         return self.geometry.layout.patch_dim
@@ -222,10 +233,10 @@ class SquaredError(ABC):
             scatter = products[:, :-1, 0]
             share = n_batch / n_samples
         gradient = scatter / (total * share) if share > 0 else 0.0 * scatter
-        return gradient + self.alpha * W.T
+        return gradient + self._penalties(signs)[:, np.newaxis] * W.T
 
     def validation_loss(self, W: FloatArray, signs: Array, intercept: FloatArray) -> Array:
-        """Half the weighted mean squared error (R,) with the intercepts given."""
+        """Half the weighted mean squared error (R,) with signs and intercepts as given."""
         moments = self._total(partial(_error_moments, W=W, signs=signs, order=0))
         scatter = moments.scatter[:, -1, -1] / moments.weight
         return 0.5 * (scatter + (moments.mean[:, -1] + intercept) ** 2)
@@ -287,10 +298,13 @@ class SquaredError(ABC):
         return scale
 
     def _evaluate(self, W: FloatArray, signs: Array, order: int) -> Evaluation:
-        moments = self._total(partial(_error_moments, W=W, signs=signs, order=order))
+        moments_of = partial(
+            _error_moments, W=W, signs=signs, order=order, with_values=self.fits_scale
+        )
+        moments = self._total(moments_of)
         # Diverging filters have an infinite loss.
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._finish(moments, W, order)
+            return self._finish(moments, W, signs, order)
 
     def _total(self, moments_of: Callable[[Self, Rows], "Moments"]) -> "Moments":
         """Moments of all samples: ``moments_of(objective, rows)`` of blocks, merged.
@@ -308,24 +322,93 @@ class SquaredError(ABC):
 
         return _merged(self.map_blocks(of_block, self._blocks))
 
-    def _finish(self, moments: "Moments", W: FloatArray, order: int) -> Evaluation:
-        scatter = moments.scatter / moments.weight
-        intercept = -moments.mean[:, -1]
+    def _finish(
+        self, moments: "Moments", W: FloatArray, signs: Array, order: int
+    ) -> Evaluation:
+        mean, scatter = moments.mean, moments.scatter / moments.weight
         if not self.fit_intercept:
-            intercept = np.zeros_like(intercept)
-            scatter = scatter + _outer(moments.mean, scatter.shape[2])
-        loss = 0.5 * (scatter[:, -1, -1] + self.alpha * np.sum(W**2, axis=0))
-        gradient = scatter[:, :-1, -1] + self.alpha * W.T if order >= 1 else None
-        gauss_newton = None
+            scatter = scatter + _outer(mean, scatter.shape[2])
+            mean = np.zeros_like(mean)
+        if self.alpha > 0:
+            scatter = scatter + self._penalty_scatter(W, signs, order)
+        scale = np.ones(len(signs))
+        if self.fits_scale:
+            scale, mean, scatter = self._with_best_scale(mean, scatter)
+        loss = 0.5 * scatter[:, -1, -1]
+        gradient = gauss_newton = None
+        if order >= 1:
+            gradient = scale[:, np.newaxis] * scatter[:, :-1, -1]
         if order == 2:
-            gauss_newton = scatter[:, :-1, :-1] + self.alpha * np.eye(len(W))
-        return Evaluation(loss, intercept, moments.max_abs_output, gradient, gauss_newton)
+            gauss_newton = scale[:, np.newaxis, np.newaxis] ** 2 * scatter[:, :-1, :-1]
+        return Evaluation(
+            loss, 0.0 - mean[:, -1], moments.max_abs_output, scale, gradient, gauss_newton
+        )
+
+    def _penalties(self, signs: Array) -> Array:
+        """Penalty (R,) of the squared parameters of each model."""
+        return self.alpha * np.mean(np.square(signs).reshape(len(signs), -1), axis=1)
+
+    def _penalty_scatter(self, W: FloatArray, signs: Array, order: int) -> Array:
+        """What the penalty adds to the scatter.
+
+        The penalty is the squared error of one more sample for each parameter, of which
+        the parameter times the factor is the value, and the target is 0.
+        """
+        n_last = 1 + self.fits_scale
+        rows = np.repeat(W.T[:, :, np.newaxis], n_last, axis=2)
+        if order >= 1:
+            derivatives = np.broadcast_to(np.eye(len(W)), (len(signs), len(W), len(W)))
+            rows = np.concatenate([derivatives, rows], axis=2)
+        against = rows if order == 2 else rows[:, :, -n_last:]
+        penalties = self._penalties(signs)[:, np.newaxis, np.newaxis]
+        return penalties * (rows.transpose(0, 2, 1) @ against)
+
+    def _with_best_scale(self, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
+        """Eliminate the factor of the values, the last column but one.
+
+        Returns
+        -------
+        scale : ndarray of shape (R,)
+            The best factor; 1 where the values do not vary.
+        mean, scatter : ndarray
+            Of the derivatives, without their part along the values, and of the errors that
+            the best factor leaves: the derivatives are those of a factor of 1.
+        """
+        power = scatter[:, -2, -2]
+        # Values are rounded as samples are, and as the sums of errors and targets they are.
+        squares = self.precision**2 * (power + mean[:, -2] ** 2)
+        squares += np.finfo(float).eps ** 2 * (scatter[:, -1, -1] + mean[:, -1] ** 2)
+        varies = power > ROUNDING_UNITS**2 * squares
+        parts = np.zeros(scatter.shape[:2])
+        np.divide(
+            scatter[:, :, -2],
+            power[:, np.newaxis],
+            out=parts,
+            where=varies[:, np.newaxis],
+        )
+        scatter = scatter - parts[:, :, np.newaxis] * scatter[:, np.newaxis, -2]
+        # Rounding may leave less than nothing of errors that vanish.
+        scatter[:, -1, -1] = np.maximum(scatter[:, -1, -1], 0)
+        excess = parts[:, [-1]]
+        mean = mean - excess * mean[:, [-2]]
+        kept = [*range(scatter.shape[1] - 2), -1]
+        n_against = scatter.shape[2]
+        scatter = np.delete(scatter[:, kept], n_against - 2, axis=2)
+        return 1 - excess[:, 0], mean[:, kept], scatter
 
 
 def _error_moments(
-    objective: SquaredError, rows: Rows, W: FloatArray, signs: Array, order: int
+    objective: SquaredError,
+    rows: Rows,
+    W: FloatArray,
+    signs: Array,
+    order: int,
+    with_values: bool = False,
 ) -> "Moments":
-    """Moments of derivatives and errors, or of errors alone (order 0), on some rows."""
+    """Moments of derivatives and errors, or of errors alone (order 0), on some rows.
+
+    The values, if they are asked for, come before the errors.
+    """
     block = objective._block(rows)
     targets, weights = objective.targets[rows], objective.sample_weight[rows]
     n_elements = len(targets) * (len(W) + 1 if order else 1)
@@ -340,7 +423,10 @@ def _error_moments(
             max_abs_output = np.abs(values).max(axis=1)
         else:
             columns, max_abs_output = objective._columns(block, targets, *here)
-        parts.append(Moments.of(columns, weights, max_abs_output, full=order == 2))
+        if with_values:
+            columns = np.insert(columns, -1, columns[:, -1] + targets, axis=1)
+        n_against = columns.shape[1] if order == 2 else 1 + with_values
+        parts.append(Moments.of(columns, weights, max_abs_output, n_against))
     return parts[0] if len(parts) == 1 else Moments.join(parts)
 
 
@@ -352,7 +438,7 @@ def _value_moments(
     columns[:, 0] = objective._values(objective._block(rows), W, signs)
     columns[:, 1] = objective.targets[rows]
     max_abs_output = np.abs(columns[:, 0]).max(axis=1)
-    return Moments.of(columns, objective.sample_weight[rows], max_abs_output, full=True)
+    return Moments.of(columns, objective.sample_weight[rows], max_abs_output, 2)
 
 
 def _moments_of_part(
@@ -375,7 +461,8 @@ def _merged(parts: Iterable["Moments"]) -> "Moments":
 class Moments(NamedTuple):
     """Weighted mean and scatter about it, for R models and q columns, errors last.
 
-    The scatter is against the last m columns only: all, or just the errors.
+    The scatter is against the last m columns only: all, just the errors, or these and the
+    values.
     """
 
     weight: float
@@ -385,14 +472,14 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(
-        cls, columns: Array, weights: Array, max_abs_output: Array, *, full: bool
+        cls, columns: Array, weights: Array, max_abs_output: Array, n_against: int
     ) -> "Moments":
-        """Moments of columns (R, q, n), which are centred in place."""
+        """Moments of columns (R, q, n), the last ones of which are centred in place."""
         weight = weights.sum()
         mean = columns @ weights / weight
-        against = columns if full else columns[:, -1:]
+        against = columns[:, -n_against:]
         # Against centred errors, the other columns need not be centred.
-        against -= mean[:, -against.shape[1] :, np.newaxis]
+        against -= mean[:, -n_against:, np.newaxis]
         if not (weights == 1).all():
             against = against * weights
         return cls(weight, max_abs_output, mean, columns @ against.transpose(0, 2, 1))

@@ -53,8 +53,18 @@ def _matrices(objective: SquaredError, W: Array, signs: Array) -> Iterator[Array
     size = max(1, _GROUP_ELEMENTS // len(W) ** 2)
     for start in range(0, len(signs), size):
         group = slice(start, start + size)
-        matrices = objective.gauss_newton(W[:, group], signs[group]).gauss_newton
+        here = W[:, group], signs[group]
+        evaluation = objective.gauss_newton(*here)
+        matrices = evaluation.gauss_newton
         assert matrices is not None
+        if objective.fits_scale:
+            # The best output scale is small where filters are poor, and grows with them.
+            power, _, target_power, _ = objective.products(*here)
+            square = power * evaluation.scale**2
+            factors = np.divide(
+                target_power, square, out=np.ones(len(power)), where=square > 0
+            )
+            matrices = matrices * factors[:, np.newaxis, np.newaxis]
         yield matrices
     for matrix in objective.curvature_bounds():
         yield matrix[np.newaxis]

@@ -12,7 +12,7 @@ from skconvfilter.model.squared_error import Array, Evaluation, SquaredError
 
 Indices: TypeAlias = NDArray[np.intp]
 # Arrays (n_rows, R), "filters" (n_rows, R, p): a row for the start and for every iteration,
-# NaN, or "" for "stage", where a restart did not run.
+# NaN, or "" for "stage", where a restart did not run. "scale" is the size of the signs.
 History: TypeAlias = dict[str, NDArray[Any]]
 
 # Noise of mini-batches may lift the loss over its start, but not by this factor.
@@ -33,7 +33,7 @@ class SolverState:
     """The present iterates of R restarts; a solver keeps what else it needs in `memory`."""
 
     W: Array  # (p, R)
-    signs: Array  # (R,), or of banks (R, n_filters)
+    signs: Array  # (R,), or of banks (R, n_filters), times the factors of the values
     evaluation: Evaluation  # at W, with gradient
     learning_rate: Array  # (R,), NaN where a solver has none
     stage: NDArray[np.str_]  # (R,), what the last step was part of, for the history
@@ -49,11 +49,11 @@ class SolverState:
 
     @classmethod
     def start(cls, W: Array, signs: Array, evaluation: Evaluation, **memory: Any) -> Self:
-        """State before the first step; `W` is copied."""
+        """State before the first step; `W` and `signs` are copied."""
         n_restarts = W.shape[1]
         return cls(
             W=W.copy(),
-            signs=signs,
+            signs=scaled_signs(signs, evaluation.scale),
             evaluation=evaluation,
             learning_rate=np.full(n_restarts, np.nan),
             stage=np.full(n_restarts, "start", dtype="U8"),
@@ -61,6 +61,12 @@ class SolverState:
             losses=[evaluation.loss],
             memory=memory,
         )
+
+
+def scaled_signs(signs: Array, scale: Array) -> Array:
+    """Signs (R,) or (R, n_filters) of models, multiplied by a factor (R,) of each."""
+    scaled: Array = (signs.T * scale).T
+    return scaled
 
 
 class Solver(ABC):
@@ -92,8 +98,9 @@ class Solver(ABC):
         """One iteration of some restarts, in place.
 
         Sets the columns `running` of ``W``, and the same entries of ``evaluation``, of
-        ``stage`` and, where the solver has them, of ``learning_rate`` and ``pending``. The
-        other restarts stay as they are.
+        ``signs``, which are multiplied by the scale of the evaluation, of ``stage`` and,
+        where the solver has them, of ``learning_rate`` and ``pending``. The other restarts
+        stay as they are.
 
         Parameters
         ----------
@@ -210,7 +217,7 @@ def run(
             if callback is not None and callback(progress.snapshot(state, running)):
                 progress.stop()
                 break
-        return progress.result(state)
+        return progress.result()
 
 
 class _Progress:
@@ -223,6 +230,7 @@ class _Progress:
         self.stopping = stopping
         n_restarts = state.W.shape[1]
         self.W = state.W.copy()
+        self.signs = state.signs.copy()
         self.intercept = state.evaluation.intercept.copy()
         self.loss = state.evaluation.loss.copy()
         self.score = np.nan_to_num(self._scores(state), nan=np.inf, posinf=np.inf)
@@ -251,6 +259,7 @@ class _Progress:
         self.loss[better] = evaluation.loss[better]
         self.intercept[better] = evaluation.intercept[better]
         self.W[:, better] = state.W[:, better]
+        self.signs[better] = state.signs[better]
         self._end(~finite, Status.DIVERGED)
         self._end(self.loss <= self.stopping.floor, Status.CONVERGED)
         exhausted = self.n_no_improvement >= self.stopping.n_iter_no_change
@@ -262,7 +271,7 @@ class _Progress:
         best = int(np.argmin(self.score))
         incumbent = Incumbent(
             self.W[:, best].copy(),
-            state.signs[best],
+            self.signs[best].copy(),
             float(self.intercept[best]),
             float(self.loss[best]),
             float(self.score[best]),
@@ -272,10 +281,10 @@ class _Progress:
     def stop(self) -> None:
         self._end(~self.ended, Status.STOPPED)
 
-    def result(self, state: SolverState) -> SolverResult:
+    def result(self) -> SolverResult:
         names = self.records[0]
         history = {name: np.array([r[name] for r in self.records]) for name in names}
-        best = (self.W, state.signs, self.intercept, self.loss, self.score)
+        best = (self.W, self.signs, self.intercept, self.loss, self.score)
         return SolverResult(*best, self.status, history)
 
     def _scores(self, state: SolverState) -> Array:
@@ -300,5 +309,7 @@ class _Progress:
         }
         record = {name: np.where(ran, value, np.nan) for name, value in numbers.items()}
         record["stage"] = np.where(ran, state.stage, "")
+        scale = np.abs(state.signs).reshape(len(ran), -1).mean(axis=1)
+        record["scale"] = np.where(ran, scale, np.nan)
         record["filters"] = np.where(ran, state.W, np.nan).T
         self.records.append(record)

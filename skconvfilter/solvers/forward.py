@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skconvfilter.initializers.random_starts import unit_directions
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.squared_error import Array
-from skconvfilter.solvers.driver import Callback, Snapshot, Stopping, run
+from skconvfilter.solvers.driver import Callback, Snapshot, Stopping, run, scaled_signs
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import SearchResult
 
@@ -27,14 +27,14 @@ class Bank(NamedTuple):
     """A bank of any size, and its loss."""
 
     filters: Array  # (n_filters, patch_dim)
-    signs: Array  # (n_filters,)
+    signs: Array  # (n_filters,), 1 and -1 times the output scale
     loss: float
 
     def padded(self, n_filters: int) -> tuple[Array, Array]:
         """Parameters (n_parameters,) and signs (n_filters,) with filters of 0 added."""
         missing = n_filters - len(self.signs)
         filters = np.pad(self.filters, ((0, missing), (0, 0)))
-        return filters.ravel(), np.pad(self.signs, (0, missing), constant_values=1)
+        return filters.ravel(), np.append(self.signs, np.repeat(self.signs[0], missing))
 
 
 class ForwardSearch:
@@ -118,15 +118,16 @@ class ForwardSearch:
             )
             directions *= (sizes / objective.preactivation_scale())[:, np.newaxis]
         gains, slopes = objective.fits_of_filters(directions, bank.filters, bank.signs)
+        scale = bank.signs[0] if len(bank.signs) else 1.0
         if not self._signed:
-            gains = np.where(slopes > 0, gains, -gains)
+            gains = np.where(slopes * scale > 0, gains, -gains)
         tried = np.argsort(-gains, kind="stable")[:_N_TRIED]
         new = directions[tried]
         if homogeneity is not None:
             new *= np.abs(slopes[tried, np.newaxis]) ** (1 / homogeneity)
-        new_signs = (
-            np.where(slopes[tried] < 0, -1.0, 1.0) if self._signed else [1.0] * len(new)
-        )
+        new_signs = np.full(len(new), scale)
+        if self._signed:
+            new_signs = np.where(slopes[tried] < 0, -1.0, 1.0) * abs(scale)
         filters = [np.vstack([bank.filters, w]) for w in new]
         signs = [np.append(bank.signs, sign) for sign in new_signs]
         return self._best(filters, signs)
@@ -190,6 +191,7 @@ def evaluated_path(
         score = evaluation.loss
         if validation is not None:
             resized = validation.resized(len(bank.signs))
+            signs = scaled_signs(signs, evaluation.scale)
             score = resized.validation_loss(W, signs, evaluation.intercept)
         losses.append(float(evaluation.loss[0]))
         scores.append(float(score[0]))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skconvfilter.model.squared_error import Array, SquaredError
-from skconvfilter.solvers.driver import Indices, Solver, SolverState
+from skconvfilter.solvers.driver import Indices, Solver, SolverState, scaled_signs
 
 # Keeps the damped matrix regular to machine precision where the data leave directions open.
 _MIN_DAMPING = 1e-14
@@ -68,6 +68,7 @@ class LevenbergMarquardt(Solver):
         state.pending[running] = ~accepted & (damping < self.patience)
         moved = running[accepted]
         state.W[:, moved] += step[accepted].T
+        state.signs[moved] = scaled_signs(signs, trial.scale)[accepted]
         state.evaluation = state.evaluation.put(moved, trial.take(accepted))
 
     def _per_filter(self, n_parameters: int) -> NDArray[Any]:

@@ -35,7 +35,7 @@ class SearchResult:
     """The best parameters and what became of every restart."""
 
     w: Array  # (p,)
-    sign: float | Array  # or, of a bank, signs
+    sign: float | Array  # or, of a bank, signs times the factor of the values
     intercept: float
     loss: float
     score: float  # validation loss where there is a validation set, else `loss`
@@ -151,7 +151,7 @@ def merge_duplicates(candidates: Candidates, ranking: Indices) -> tuple[Indices,
         that stem from it.
     """
     W, restarts = candidates.W, candidates.restarts
-    signs = candidates.signs.reshape(len(restarts), -1)
+    signs = np.sign(candidates.signs).reshape(len(restarts), -1)
     distinct: list[int] = []
     merged_into: dict[int, int] = {}
     for column in ranking:

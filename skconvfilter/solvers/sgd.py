@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skconvfilter.model.squared_error import Array, SquaredError
-from skconvfilter.solvers.driver import Indices, Solver, SolverState
+from skconvfilter.solvers.driver import Indices, Solver, SolverState, scaled_signs
 from skconvfilter.solvers.schedules import Running, Schedule
 
 
@@ -75,4 +75,6 @@ class SGD(Solver):
             for restart in dead:
                 state.W[:, restart] = self.redraw(restart)
             evaluation = objective.gradient(state.W[:, running], state.signs[running])
+        # The factors of the values stay as they are within an epoch.
+        state.signs[running] = scaled_signs(state.signs[running], evaluation.scale)
         state.evaluation = state.evaluation.put(running, evaluation)

@@ -237,7 +237,8 @@ def values_by_loops(model, patches):
     is_bank = isinstance(model, ConvFilterBankRegressor)
     phi = ACTIVATIONS[model.activation if is_bank else "relu"].value
     filters = np.atleast_2d(np.float64(model.coef_))
-    signs = np.atleast_1d(model.output_weights_ if is_bank else model.sign_)
+    signs = np.atleast_1d(model.sign_) if not is_bank else model.output_weights_
+    scale = model.output_scale_ if is_bank else 1
     biases = np.atleast_1d(np.float64(model.bias_))
     values = []
     for sample in np.float64(patches):
@@ -245,7 +246,7 @@ def values_by_loops(model, patches):
         for w, c, v in zip(filters, biases, signs, strict=True):
             activations = [float(phi(np.dot(w, patch) + c)) for patch in sample]
             summed = is_bank and model.pooling == "sum"
-            total += v * sum(activations) / (1 if summed else len(sample))
+            total += scale * v * sum(activations) / (1 if summed else len(sample))
         values.append(total)
     return np.array(values)
 
@@ -256,7 +257,8 @@ def objective(model, X, y, weights=None):
     norms = np.sum(np.float64(model.coef_) ** 2)
     if model.bias_scaling_ > 0:
         norms += np.sum(np.square(model.bias_) / model.bias_scaling_**2)
-    return (squares + model.alpha * norms) / 2
+    scale = getattr(model, "output_scale_", 1)
+    return (squares + model.alpha * scale**2 * norms) / 2
 
 
 def distance(coef, expected, signs=None, expected_signs=None):

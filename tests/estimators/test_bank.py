@@ -176,7 +176,7 @@ def test_gradient_descent_descends(activation):
 
 
 @stops_early
-@pytest.mark.parametrize(("solver", "max_iter"), [("gd", 150), ("sgd", 4)])
+@pytest.mark.parametrize(("solver", "max_iter"), [("gd", 150), ("sgd", 8)])
 @each_activation
 def test_gradient_descent_nears_the_teacher_from_the_tensor_start(
     solver, max_iter, activation

@@ -137,7 +137,8 @@ def test_prediction_follows_the_formula(recipe):
     pooled = (
         maps.sum(axis=2) if getattr(model, "pooling", "") == "sum" else maps.mean(axis=2)
     )
-    values = pooled @ np.atleast_1d(getattr(model, recipe.signs)) + model.intercept_
+    signs = getattr(model, "output_scale_", 1) * np.atleast_1d(getattr(model, recipe.signs))
+    values = pooled @ signs + model.intercept_
     np.testing.assert_allclose(model.predict(data.X), values, rtol=1e-11, atol=1e-11)
 
 
@@ -194,6 +195,9 @@ def test_path_leads_from_the_start_to_the_filters(recipe):
     model = recipe.fit(data)
     start = copy.copy(model)
     start.coef_, start.bias_ = model.coef_path_[0], model.bias_path_[0]
+    if getattr(model, "output_scale_", 1) != 1:
+        # The best one for the filters, as the intercept is.
+        start.output_scale_ *= np.polyfit(start.predict(data.X), data.y, 1)[0]
     start.intercept_ += np.mean(data.y - start.predict(data.X))
     assert model.loss_curve_[0] == pytest.approx(objective(start, data.X, data.y))
     assert model.loss_curve_[0] > model.loss_

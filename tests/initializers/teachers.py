@@ -31,7 +31,7 @@ class Data(NamedTuple):
     def error(self, W, signs):
         """Relative error of filters in the best order; infinite if signs differ."""
         differences = W[:, :, np.newaxis] - self.bank.filters[:, np.newaxis]
-        other_sign = signs[:, np.newaxis] != self.bank.signs
+        other_sign = np.sign(signs)[:, np.newaxis] != self.bank.signs
         costs = np.sum(differences**2, axis=0) + 1e9 * other_sign
         order = linear_sum_assignment(costs)
         if other_sign[order].any():

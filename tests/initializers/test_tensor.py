@@ -74,7 +74,9 @@ def test_output_signs_are_found_or_one_unless_asked_for(name):
     # Of matching signs, or the error would be infinite.
     assert median_error(name, 8_000, options={"signed": True}, **data) < 0.1
     start = start_of(make_data(name, 1_000))
-    np.testing.assert_array_equal(start.signs, np.ones(5))
+    # But for the output scale, which is estimated.
+    np.testing.assert_allclose(start.signs, start.signs[0])
+    assert start.signs[0] == pytest.approx(1, abs=0 if name in SIGNED else 0.02)
     assert start.W.shape == (8, 5)
 
 
@@ -276,4 +278,4 @@ def test_whatever_the_data_the_start_is_finite(name, contraction):
             except MomentsVanish:
                 continue
             assert np.isfinite(start.W).all()
-            assert np.all(np.abs(start.signs) == 1)
+            assert np.ptp(np.abs(start.signs)) == 0

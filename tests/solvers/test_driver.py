@@ -26,7 +26,7 @@ class Script(Solver):
         n_filters = W.shape[1]
         zeros, ones = np.zeros(n_filters), np.ones(n_filters)
         gradient = np.full((n_filters, len(W)), 3.0)
-        evaluation = Evaluation(self.losses[0].copy(), zeros, ones, gradient)
+        evaluation = Evaluation(self.losses[0].copy(), zeros, ones, ones, gradient)
         return SolverState.start(W, signs, evaluation)
 
     def step(self, objective, state, running):

@@ -72,6 +72,7 @@ class Bowl:
             0.5 * self.curvature * np.sum(W**2, axis=0),
             np.zeros(n_filters),
             np.ones(n_filters),
+            np.ones(n_filters),
             self.curvature * W.T,
             np.tile(np.eye(patch_dim), (n_filters, 1, 1)),
         )
