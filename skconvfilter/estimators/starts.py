@@ -95,11 +95,7 @@ def bank_starts(
         signs = _fitting_signs(sample, filters, settings)
         W = filters.reshape(len(filters), -1).T
         return Starts(Candidates(W, signs, np.arange(len(filters))))
-    signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
-    W = random_banks(sample, seeds.starts, signs)
-    if sample.fits_scale and settings.output_weights == "ones":
-        # The negative filters have a positive output scale.
-        W = np.where(sample.best_scale(W, signs) < 0, -W, W)
+    W, signs = _random_starts(sample, settings, seeds)
     warning = None
     forward = dict(enumerate(seeds.starts)) if settings.init in ("auto", "forward") else {}
     if settings.init == "tensor" or (settings.init == "auto" and not layout.overlaps):
@@ -201,6 +197,17 @@ def _tensor_start(
         contraction=settings.contraction,
         random_state=rng,
     )
+
+
+def _random_starts(
+    objective: BankObjective, settings: BankSettings, seeds: Seeds
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    signs = np.array([_drawn_signs(settings, rng) for rng in seeds.starts])
+    W = random_banks(objective, seeds.starts, signs)
+    if objective.fits_scale and settings.output_weights == "ones":
+        # The negative filters have a positive output scale.
+        W = np.where(objective.best_scale(W, signs) < 0, -W, W)
+    return W, signs
 
 
 def _drawn_signs(settings: BankSettings, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -335,43 +335,43 @@ def moment_misfit(
     lengths = bank.lengths
     U = bank.filters / lengths
     cosines = U.T @ U
-    cosines_of_blocks = cosines[:, np.newaxis, :, np.newaxis]
-    along = U.T[:, :, np.newaxis] * U.T[:, np.newaxis]  # u_j u_j', shape (n_filters, d, d)
-    power, product, total = 0.0, 0.0, 0.0
-    # Derivatives times the values, and times the moments.
-    own, gradient = np.zeros((2, n_filters, d))
+    along = U.T[:, :, np.newaxis] * U.T[:, np.newaxis]  # u_j u_j', (n_filters, d, d)
+    # Squares of the bank's moments, their products with those given, and these squared.
+    sums = np.zeros(3)
+    # Products of the derivatives with the bank's moments, and with the errors.
+    derivatives = np.zeros((2, n_filters, d))
     hessian = np.zeros((n_filters, d, n_filters, d))
     for order, moment in moments.items():
         share = 1 / math.factorial(order - 1)
         h = bank.signs * activation.hermite(order, lengths)
         slopes = bank.signs * hermite_slope(activation, order, lengths)
         contracted = contract(moment, order, U)
-        power += float(share / order * (h @ cosines**order @ h))
-        product += float(share / order * np.sum(U * contracted @ h))
-        total += float(share / order * np.sum(moment**2))
+        products = h @ cosines**order @ h, np.sum(U * contracted @ h), np.sum(moment**2)
+        sums += share / order * np.array(products)
 
         across = h / lengths
         J = (slopes / order - across)[:, np.newaxis, np.newaxis] * along
         J += across[:, np.newaxis, np.newaxis] * np.eye(d)  # (n_filters, d, d)
         values = (U * h) @ cosines ** (order - 1)
-        own += share * (J @ values.T[:, :, np.newaxis])[:, :, 0]
-        errors = values - contracted
-        gradient += share * (J @ errors.T[:, :, np.newaxis])[:, :, 0]
+        derivatives += share * np.einsum("jab,cbj->cja", J, [values, values - contracted])
+        hessian += share * _hessian_of_order(order, U, J)
+    own, gradient = derivatives.reshape(2, -1)
+    matrix = hessian.reshape(own.size, own.size)
+    scale = 1.0
+    if activation.homogeneity is None and sums[0] > 0:
+        scale = sums[1] / sums[0]
+        gradient = scale * (gradient - (1 - scale) * own)
+        matrix = scale**2 * (matrix - np.outer(own, own) / sums[0])
+    value = sums @ [scale**2, -2 * scale, 1] / 2
+    return max(float(value), 0), gradient, matrix, bank._replace(signs=scale * bank.signs)
 
-        # Blocks (j, a, k, b): entries (a, b) of the matrix for filters j and k.
-        JJ = (J[:, np.newaxis] @ J).transpose(0, 2, 1, 3)
-        hessian += share * cosines_of_blocks ** (order - 1) * JJ
-        if order > 1:
-            JU = J @ U  # J_j u_k, with indices (j, a, k)
-            crossed = JU[:, :, :, np.newaxis] * JU.transpose(2, 0, 1)[:, np.newaxis]
-            hessian += share * (order - 1) * cosines_of_blocks ** (order - 2) * crossed
-    size = n_filters * d
-    hessian, own, gradient = hessian.reshape(size, size), own.ravel(), gradient.ravel()
-    if activation.homogeneity is None and power > 0:
-        excess = (power - product) / power
-        gradient = (1 - excess) * (gradient - excess * own)
-        hessian = (1 - excess) ** 2 * (hessian - np.outer(own, own) / power)
-        bank = bank._replace(signs=(1 - excess) * bank.signs)
-        power = product = product**2 / power
-    value = max(power - 2 * product + total, 0)
-    return value / 2, gradient, hessian, bank
+
+def _hessian_of_order(order: int, U: Array, J: Array) -> Array:
+    """Blocks (j, a, k, b): entries (a, b) of the matrix for filters j and k."""
+    cosines = (U.T @ U)[:, np.newaxis, :, np.newaxis]
+    blocks = cosines ** (order - 1) * (J[:, np.newaxis] @ J).transpose(0, 2, 1, 3)
+    if order > 1:
+        JU = J @ U  # J_j u_k, with indices (j, a, k)
+        crossed = JU[:, :, :, np.newaxis] * JU.transpose(2, 0, 1)[:, np.newaxis]
+        blocks += (order - 1) * cosines ** (order - 2) * crossed
+    return blocks

@@ -141,23 +141,33 @@ def test_derivatives_of_banks_are_those_of_their_predictions(activation):
     bank.fit(X, y)
     result = inference(bank, X, y, covariance="classical", random_state=0)
     assert result.coef.shape == (2, 3)
-    assert result.names[-3:] == ("bias[0]", "bias[1]", "intercept")
+    scales = ("output_scale",) * (activation == "tanh")
+    assert result.names[6:] == ("bias[0]", "bias[1]", *scales, "intercept")
     columns = []
-    for j, step in enumerate(1e-5 * np.eye(9)):
+    for step in 1e-5 * np.eye(len(result.params)):
         ends = []
         for sign in (1, -1):
             moved = result.params + sign * step
             shifted = ConvFilterBankRegressor(**bank.get_params())
             vars(shifted).update(vars(bank))
             shifted.coef_, shifted.bias_ = moved[:6].reshape(2, 3), moved[6:8]
-            shifted.intercept_ = moved[8]
+            if scales:
+                shifted.output_scale_ = moved[8]
+            shifted.intercept_ = moved[-1]
             ends.append(shifted.predict(X))
         columns.append((ends[0] - ends[1]) / 2e-5)
-        assert j < 9
     J = np.stack(columns, axis=1)
     expected = np.linalg.inv(J.T @ J) * result.scale
     # Preactivations within a step of the kink spoil few of the differences.
     assert_allclose(result.bse, np.sqrt(np.diag(expected)), rtol=1e-2)
+
+
+def test_an_output_scale_with_a_penalty_has_no_errors():
+    bank = ConvFilterBankRegressor(1, activation="tanh", alpha=0.1, n_init=1)
+    X = np.random.default_rng(0).standard_normal((100, 2, 3))
+    bank.fit(X, X[:, 0, 0])
+    with pytest.raises(ValueError, match=r"alpha=0.1 .* output scale.*alpha=0"):
+        inference(bank, X, X[:, 0, 0])
 
 
 def test_a_penalty_counts_in_the_number_of_parameters(problem):

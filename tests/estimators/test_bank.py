@@ -176,7 +176,7 @@ def test_gradient_descent_descends(activation):
 
 
 @stops_early
-@pytest.mark.parametrize(("solver", "max_iter"), [("gd", 150), ("sgd", 8)])
+@pytest.mark.parametrize(("solver", "max_iter"), [("gd", 150), ("sgd", 4)])
 @each_activation
 def test_gradient_descent_nears_the_teacher_from_the_tensor_start(
     solver, max_iter, activation
@@ -185,7 +185,8 @@ def test_gradient_descent_nears_the_teacher_from_the_tensor_start(
     data = signals(1500, model)
     model.fit(data.X, data.y)
     start, end = (distance(w, data.teacher) for w in (model.coef_path_[0], model.coef_))
-    assert end < 0.3 * start
+    # An output scale and long filters, or a larger one and shorter filters, fit alike.
+    assert end < (0.3 if activation.endswith("relu") else 0.6) * start
     assert model.loss_ < 0.1 * model.loss_curve_[0]
 
 

@@ -102,6 +102,20 @@ class Banks(NamedTuple):
         return jacobians.reshape(len(self.filters), len(patches), -1)
 
     @property
+    def with_best_scale(self):
+        """The best output scales (R,), and these banks with them in their signs."""
+        weights, scales = self.data.all_weights, []
+        values, targets = self.values, self.data.targets
+        if self.data.fit_intercept:
+            values = values - np.average(values, axis=0, weights=weights)
+            targets = targets - np.average(targets, weights=weights)
+        for fit, bank in zip(values.T, self.filters, strict=True):
+            penalty = self.data.alpha * np.sum(bank**2)
+            power = np.average(fit**2, weights=weights) + penalty
+            scales.append(np.average(fit * targets, weights=weights) / power)
+        return scales, self._replace(signs=np.array(scales)[:, np.newaxis] * self.signs)
+
+    @property
     def centred(self):
         """Errors (n, R) and Jacobians with what the best intercept takes removed."""
         errors = self.values - self.data.targets[:, np.newaxis]

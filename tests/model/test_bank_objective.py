@@ -21,7 +21,11 @@ def test_predictions_are_those_of_the_loops(banks):
     np.testing.assert_allclose(values, banks.values, rtol=0, atol=banks.rounding)
 
 
-@given(banks=banks())
+# Of these, values have no output scale.
+HOMOGENEOUS = ("relu", "leaky_relu", "squared_relu")
+
+
+@given(banks=banks(HOMOGENEOUS))
 def test_value_is_that_of_the_best_intercept(banks):
     result = banks.objective.value(banks.W, banks.signs)
     errors, _ = banks.centred
@@ -42,7 +46,7 @@ def test_value_is_that_of_the_best_intercept(banks):
     assert result.gauss_newton is None
 
 
-@given(banks=banks())
+@given(banks=banks(HOMOGENEOUS))
 def test_gradient_and_gauss_newton_matrix_are_those_of_the_loops(banks):
     result = banks.objective.gauss_newton(banks.W, banks.signs)
     errors, jacobians = banks.centred
@@ -59,7 +63,7 @@ def test_gradient_and_gauss_newton_matrix_are_those_of_the_loops(banks):
         )
 
 
-@given(banks=banks())
+@given(banks=banks(HOMOGENEOUS))
 def test_higher_orders_repeat_the_lower_ones(banks):
     arguments = banks.W, banks.signs
     value = banks.objective.value(*arguments)
@@ -73,7 +77,7 @@ def test_higher_orders_repeat_the_lower_ones(banks):
     assert_same(value, gradient._replace(gradient=None), rtol=1e-12, atol=atol)
 
 
-@given(banks=banks(dtypes=[np.float64]))
+@given(banks=banks(HOMOGENEOUS, dtypes=[np.float64]))
 def test_gradient_is_the_slope_of_the_value(banks):
     every_filter = banks.data._replace(W=banks.filters.reshape(-1, banks.p).T)
     cell = signs_of_products(every_filter, every_filter.W)
@@ -96,6 +100,85 @@ def test_gradient_is_the_slope_of_the_value(banks):
     result = banks.objective.gradient(banks.W, banks.signs)
     atol = (1e-8 + 1e-14 / h) * (1 + result.loss.max())
     np.testing.assert_allclose(result.gradient, np.transpose(slopes), rtol=1e-7, atol=atol)
+
+
+saturating = pytest.mark.parametrize("name", ["sigmoid", "tanh", "erf"])
+
+
+@saturating
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_output_scale_is_the_best_one(fit_intercept, alpha, name):
+    options = {"n_samples": 40, "alpha": alpha, "fit_intercept": fit_intercept}
+    banks = make_banks(name=name, pooling="mean", **options)
+    scales, scaled = banks.with_best_scale
+    result = banks.objective.gauss_newton(banks.W, banks.signs)
+    np.testing.assert_allclose(result.scale, scales, rtol=1e-9)
+    errors, _ = scaled.centred
+    weights = banks.data.all_weights
+    squares = np.average(errors**2, axis=0, weights=weights)
+    squares += alpha * np.square(scales) * np.sum(banks.filters**2, axis=(1, 2))
+    np.testing.assert_allclose(result.loss, squares / 2, rtol=1e-10)
+
+    # The scale is relative to the signs, and signs that have it are the best.
+    for signs in (scaled.signs, 100 * banks.signs):
+        again = banks.objective.gauss_newton(banks.W, signs)
+        others = {name: getattr(result, name) for name in ("scale", "max_abs_output")}
+        assert_same(again._replace(**others), result, rtol=1e-8, atol=1e-12)
+        total = again.scale * signs[:, 0]
+        np.testing.assert_allclose(total, scaled.signs[:, 0], rtol=1e-9)
+    intercepts = result.intercept
+    losses = banks.objective.validation_loss(banks.W, scaled.signs, intercepts)
+    penalties = alpha * np.square(scales) * np.sum(banks.filters**2, axis=(1, 2))
+    np.testing.assert_allclose(losses, result.loss - penalties / 2, rtol=1e-9)
+
+
+@saturating
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_derivatives_are_those_at_the_best_output_scale(fit_intercept, alpha, name):
+    options = {"n_samples": 40, "alpha": alpha, "fit_intercept": fit_intercept}
+    banks = make_banks(name=name, pooling="mean", **options)
+    scales, scaled = banks.with_best_scale
+    result = banks.objective.gauss_newton(banks.W, banks.signs)
+
+    def losses_at(step):
+        return banks.objective.value(banks.W + step, banks.signs).loss
+
+    h, axes = 1e-4, np.eye(len(banks.W))[:, :, np.newaxis]
+    slopes = [(losses_at(h * axis) - losses_at(-h * axis)) / (2 * h) for axis in axes]
+    np.testing.assert_allclose(result.gradient, np.transpose(slopes), rtol=1e-5, atol=1e-8)
+
+    # The Gauss-Newton matrix is that of derivatives without their part along the values.
+    _, jacobians = scaled.centred
+    weights = banks.data.all_weights
+    shares = np.sqrt(weights / weights.sum())
+    values = scaled.values
+    if fit_intercept:
+        values = values - np.average(values, axis=0, weights=weights)
+    for r, (J, fit) in enumerate(zip(jacobians, values.T, strict=True)):
+        root = np.sqrt(alpha) * scales[r]
+        J = np.vstack([shares[:, np.newaxis] * J, root * np.eye(J.shape[1])])
+        along = np.concatenate([shares * fit, root * banks.W[:, r]])
+        J -= np.outer(along, along @ J) / (along @ along)
+        np.testing.assert_allclose(result.gauss_newton[r], J.T @ J, rtol=1e-7, atol=1e-10)
+
+
+def test_errors_that_vanish_with_the_best_scale_are_seen_to():
+    banks = make_banks(name="tanh", n_samples=200, n_banks=1, alpha=0.0)
+    exact = banks.with_data(targets=3e3 * banks.values[:, 0] + 5.0)
+    first = exact.objective.value(exact.W, exact.signs)
+    assert first.scale == pytest.approx(3e3, rel=1e-12)
+    again = exact.objective.value(exact.W, first.scale * exact.signs)
+    assert again.loss[0] < 1e-28 * exact.data.targets.var()
+
+
+def test_values_that_do_not_vary_have_no_scale():
+    banks = make_banks(name="sigmoid", alpha=0.0)
+    blank = banks.with_data(samples=np.zeros_like(banks.data.samples))
+    result = blank.objective.gauss_newton(blank.W, blank.signs)
+    np.testing.assert_array_equal(result.scale, 1)
+    np.testing.assert_allclose(result.gradient, 0, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
