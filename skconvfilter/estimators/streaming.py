@@ -1,5 +1,6 @@
 """One step of `partial_fit`: from the estimator's state, to its state."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from skconvfilter.estimators.data import Dataset
 from skconvfilter.estimators.fit import FitData, Problem, Seeds
 from skconvfilter.estimators.results import Scaling, filter_attributes
-from skconvfilter.estimators.settings import FilterSettings
+from skconvfilter.estimators.settings import FilterSettings, is_option
 from skconvfilter.estimators.starts import chosen_sign
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import join_bias
@@ -57,18 +58,22 @@ def continue_stream(
     state = _present_state(estimator, dataset, problem, seeds)
     unit = state.weight_unit or dataset.weight_unit * float(weights.mean())
     learner = RecursiveLeastSquares(settings.alpha, settings.fit_intercept)
-    state = learner.update(
-        state._replace(weight_unit=unit),
-        dataset.samples,
-        dataset.geometry,
-        dataset.targets,
-        weights * _relative_unit(dataset.weight_unit, unit),
-    )
-    best = int(np.argmin(state.error))
+    state = state._replace(weight_unit=unit)
+    weights = weights * _relative_unit(dataset.weight_unit, unit)
+    chunk_size = learner.chunk_size(state.theta.shape[1])
+    for start in range(0, dataset.n_samples, chunk_size):
+        rows = slice(start, start + chunk_size)
+        chunk = dataset.take(np.arange(dataset.n_samples)[rows])
+        if learner.is_redraw_due(state):
+            state = _redraw(state, learner, chunk, problem, seeds)
+        state = learner.update(
+            state, chunk.samples, chunk.geometry, chunk.targets, weights[rows]
+        )
+    best = learner.best(state)
     w, intercept = state.theta[best, :-1], state.theta[best, -1]
     fitted = filter_attributes(dataset, w, state.signs[best], intercept)
     fitted |= {
-        "loss_": 0.5 * float(state.error[best] / state.weight),
+        "loss_": 0.5 * float(state.error[best] / state.weight[best]),
         "best_restart_": best,
         "n_iter_": int(getattr(estimator, "n_iter_", 0)) + 1,
         "n_samples_seen_": state.n_seen,
@@ -109,11 +114,44 @@ def _present_state(
         state = start_stream(W, np.array([sign]), np.array([intercept]))
         n_fitted = estimator.n_samples_seen_
         return seed_moments(state, dataset.samples, dataset.geometry, n_fitted)
+    return _fresh_state(dataset, problem, seeds)
+
+
+def _fresh_state(
+    dataset: Dataset,
+    problem: Problem[FilterSettings, FilterObjective],
+    seeds: Seeds,
+    n_starts: int | None = None,
+) -> StreamState:
+    """New starts, of which only the first ones are used if `n_starts` says so."""
     objective = problem.make_objective(dataset, _USER_UNITS)
     data = FitData(objective, objective, None)
     starts = problem.draw_starts(data, _USER_UNITS, seeds, None).candidates
+    starts = starts.take(slice(n_starts))
     intercepts = objective.value(starts.W, starts.signs).intercept
     return start_stream(starts.W, starts.signs, intercepts)
+
+
+def _redraw(
+    state: StreamState,
+    learner: RecursiveLeastSquares,
+    dataset: Dataset,
+    problem: Problem[FilterSettings, FilterObjective],
+    seeds: Seeds,
+) -> StreamState:
+    """Random starts in the place of half of the filters."""
+    n_init = problem.settings.n_init
+    if n_init == 1 or not is_option(problem.settings.init, "ball"):
+        return state
+    n_kept = min(len(state.signs), n_init // 2)
+    # The same starts again would lead to the same minima.
+    key = (*seeds.redraw.spawn_key, state.n_seen)
+    streams = np.random.SeedSequence(seeds.redraw.entropy, spawn_key=key)
+    generators = [np.random.default_rng(s) for s in streams.spawn(n_init)]
+    fresh = _fresh_state(
+        dataset, problem, replace(seeds, starts=generators), n_init - n_kept
+    )
+    return learner.redraw(state, n_kept, fresh)
 
 
 def _stored_state(stream: dict[str, Any], patch_dim: int) -> StreamState:
