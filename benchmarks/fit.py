@@ -1,4 +1,4 @@
-"""Seconds to a small loss: the default fit against PyTorch's optimisers; R2 against others.
+"""Seconds to a small loss: default fits against PyTorch's optimisers; R2 against others.
 
 Teachers label MNIST's 10,000 test images, 5x5 windows at stride 1, float32, one thread.
 PyTorch fits the paper's model (no intercept, sign known), this package its default one.
@@ -9,8 +9,13 @@ teachers of their own. The clock stands still while PyTorch's loss is evaluated;
 has not arrived when time is up counts with the time that was allowed, as a lower bound.
 For this package the time to any loss is the time of the whole fit.
 
-    python benchmarks/fit.py               # both tables
+The table of banks has a default bank of four filters beside a default fit of one, each on
+labels of its own kind, and PyTorch's Adam on the bank's architecture with 16 restarts at
+once: filters, biases, output weights and intercept.
+
+    python benchmarks/fit.py               # all tables
     python benchmarks/fit.py speed         # against PyTorch's optimisers
+    python benchmarks/fit.py bank          # a bank of four filters
     python benchmarks/fit.py quality       # R2 and seconds against scikit-learn
 
 Needs the MNIST test set, see ``skconvfilter.datasets.load_mnist``.
@@ -19,10 +24,12 @@ Needs the MNIST test set, see ``skconvfilter.datasets.load_mnist``.
 import argparse
 import time
 from collections import namedtuple
+from functools import partial
 from itertools import product
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
@@ -33,13 +40,25 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from timing import hold_to_one_thread, print_environment
 
-from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
-from skconvfilter.datasets import load_mnist, make_filter_regression
+from skconvfilter import (
+    ConvFilterBankRegressor,
+    ConvPatchExtractor,
+    ConvReLUFilterRegressor,
+)
+from skconvfilter.datasets import (
+    load_mnist,
+    make_filter_bank_regression,
+    make_filter_regression,
+)
 
 Task = namedtuple("Task", "images y init")
 
 WINDOW = {"kernel_size": 5, "input_shape": (28, 28)}
 MODEL = ConvReLUFilterRegressor(**WINDOW)
+N_FILTERS = 4
+BANK = ConvFilterBankRegressor(N_FILTERS, **WINDOW)
+# Learning rates of Adam for a bank, whose starts have the default size of PyTorch.
+BANK_GRID = [0.003, 0.01, 0.03]
 THRESHOLDS = [1e-3, 1e-6, 1e-10]
 N_RESTARTS = 16
 FIRST_TEACHER, FIRST_TUNING_TEACHER, N_TUNING = 70_000, 60_000, 2
@@ -85,11 +104,11 @@ class Clock:
                 self.reached.setdefault(threshold, self.seconds)
         self.start = time.perf_counter()
 
-    def evaluate(self, weight):
-        """Take down the lowest loss of some filters, the clock standing still."""
+    def evaluate(self, model):
+        """Take down the lowest loss of some models, the clock standing still."""
         self.seconds += time.perf_counter() - self.start
         with torch.no_grad():
-            values = [values_of(images, weight) for images in self.task.images.split(CHUNK)]
+            values = [model(images) for images in self.task.images.split(CHUNK)]
             losses = (torch.cat(values) - self.task.y).square().mean(dim=0)
         self.start = time.perf_counter()
         lowest = float(losses.min() / self.task.y.mean() ** 2)
@@ -121,7 +140,7 @@ def descend(optimizer, setting, task, seconds_allowed):
             solver.step()
             if clock.is_over():
                 break
-        lowest = min(lowest, clock.evaluate(weight))
+        lowest = min(lowest, clock.evaluate(partial(values_of, weight=weight)))
     return clock.reached, lowest
 
 
@@ -222,6 +241,68 @@ def print_speed(X, n_teachers, seconds_allowed):
         print(f"{name:8}", *(f"{cell:>22}" for cell in cells))
 
 
+class TorchBanks(torch.nn.Module):
+    """The bank's architecture, all restarts side by side; outputs (n_samples, R)."""
+
+    def __init__(self, intercept):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(1, N_RESTARTS * N_FILTERS, 5)
+        weights = torch.randn(N_RESTARTS, N_FILTERS).sign()
+        self.weights = torch.nn.Parameter(weights)
+        self.intercepts = torch.nn.Parameter(torch.full((N_RESTARTS,), intercept))
+
+    def forward(self, images):
+        pooled = torch.relu(self.convolution(images)).mean(dim=(2, 3))
+        by_bank = pooled.reshape(-1, N_RESTARTS, N_FILTERS) * self.weights
+        return by_bank.sum(dim=2) + self.intercepts
+
+
+def label_by_bank(X, seed):
+    return make_filter_bank_regression(
+        X=X, estimator=BANK, output_weights="signs", random_state=seed
+    )[1]
+
+
+def descend_banks(rate, X, y, seconds_allowed):
+    """Adam, all restarts at once, an evaluation after each epoch."""
+    torch.manual_seed(0)
+    images = torch.from_numpy(X.reshape(-1, 1, 28, 28))
+    scale = float(y.std())
+    task = Task(images, torch.from_numpy((y / scale).astype(np.float32))[:, None], None)
+    banks = TorchBanks(float(task.y.mean()))
+    solver = torch.optim.Adam(banks.parameters(), lr=rate)
+    clock, lowest = Clock(task, seconds_allowed), np.inf
+    while not clock.is_over():
+        for rows in torch.randperm(len(y)).split(BATCH_SIZE):
+            solver.zero_grad()
+            errors = banks(task.images[rows]) - task.y[rows]
+            (0.5 * errors.square().mean(dim=0).sum()).backward()
+            solver.step()
+            if clock.is_over():
+                break
+        lowest = min(lowest, clock.evaluate(banks))
+    return lowest * float(y.mean()) ** 2 / float(y.var())
+
+
+def print_bank(X, n_teachers, seconds_allowed):
+    """Losses over the variance of the labels: their mean may be about 0."""
+    tuning = label_by_bank(X, FIRST_TUNING_TEACHER)
+    losses = {r: descend_banks(r, X, tuning, seconds_allowed / 4) for r in BANK_GRID}
+    rate = min(losses, key=losses.get)
+    print(f"Adam: best rate of the grid {rate}, {seconds_allowed:g} s for each teacher")
+    print("loss / var(y)   one filter: s, loss     bank of 4: s, loss     PyTorch: loss")
+    for seed in range(FIRST_TEACHER, FIRST_TEACHER + n_teachers):
+        cells = []
+        labels = make_filter_regression(X=X, estimator=MODEL, random_state=seed)[1]
+        for model, y in ((MODEL, labels), (BANK, label_by_bank(X, seed))):
+            start = time.perf_counter()
+            fitted = clone(model).set_params(random_state=seed).fit(X, y)
+            seconds = time.perf_counter() - start
+            cells.append(f"{seconds:13.2f} {2 * fitted.loss_ / y.var():9.1e}")
+        lowest = descend_banks(rate, X, label_by_bank(X, seed), seconds_allowed)
+        print(f"teacher {seed}", *cells, f"{lowest:17.1e}", flush=True)
+
+
 def print_quality(X):
     X, y, clean = _noisy(X)
     X_train, X_test, y_train, _, _, clean_test = train_test_split(
@@ -262,7 +343,7 @@ def _mean_patch(windows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("tables", nargs="*", default=["speed", "quality"])
+    parser.add_argument("tables", nargs="*", default=["speed", "bank", "quality"])
     parser.add_argument("--teachers", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0, help="for a PyTorch run")
     options = parser.parse_args()
@@ -271,6 +352,9 @@ def main():
     X = load_mnist(dtype=np.float32)[0]
     if "speed" in options.tables:
         print_speed(X, options.teachers, options.seconds)
+        print()
+    if "bank" in options.tables:
+        print_bank(X, options.teachers, options.seconds)
         print()
     if "quality" in options.tables:
         print_quality(X)

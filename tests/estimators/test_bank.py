@@ -143,6 +143,52 @@ def test_one_filter_is_that_of_the_regressor_of_one(sign):
     assert model.loss_ == pytest.approx(single.loss_, rel=1e-3)
 
 
+@stops_early
+@each_activation
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"init": "tensor"},
+        {"init": "forward"},
+        {"init": "random"},
+        {"init": "random", "solver": "sgd"},
+    ],
+    ids=["tensor", "forward", "random", "sgd"],
+)
+def test_fits_follow_the_size_and_the_sign_of_the_targets(params, activation):
+    model = make_bank(activation=activation, n_init=2, max_iter=4, **params)
+    data = signals(300, model, signs=[1, -1], intercept=2.0, snr=4)
+    expected = fit_quietly(model, data.X, data.y)
+    loss, values = expected.loss_, expected.predict(data.X)
+    assert expected.score(data.X, data.y) > 0.2
+    for factor in (1024.0, -1.0, -1 / 1024):
+        scaled = fit_quietly(model, data.X, factor * data.y)
+        assert scaled.loss_ == pytest.approx(factor**2 * loss, rel=1e-6)
+        predicted = scaled.predict(data.X) / factor
+        np.testing.assert_allclose(predicted, values, rtol=1e-5, atol=1e-6)
+
+
+def test_output_scale_is_that_of_the_targets():
+    model = make_bank(2, activation="tanh", output_weights="ones")
+    data = signals(1500, model)
+    model.fit(data.X, -1000 * data.y)
+    # Of an odd activation, the negative filters have the negative scale.
+    assert abs(model.output_scale_) == pytest.approx(1000)
+    assert distance(model.coef_, -np.sign(model.output_scale_) * data.teacher) < 1e-8
+    np.testing.assert_array_equal(model.output_weights_, 1)
+    assert make_bank(2).fit(data.X, data.y).output_scale_ == 1.0
+
+
+def test_penalty_does_not_favour_short_filters_of_a_large_scale():
+    # It is on their products, which are what linear activations make of them.
+    model = make_bank(2, activation="tanh", alpha=1e-2, n_init=2)
+    data = signals(400, model)
+    values = fit_quietly(model, data.X, data.y).predict(data.X)
+    assert 0.3 < np.linalg.norm(model.coef_) / np.linalg.norm(data.teacher) < 3
+    scaled = fit_quietly(model, data.X, 100 * data.y).predict(data.X) / 100
+    np.testing.assert_allclose(scaled, values, rtol=1e-3, atol=1e-3 * values.std())
+
+
 # Search -----------------------------------------------------------------------------------
 
 

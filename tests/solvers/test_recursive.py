@@ -35,10 +35,12 @@ class Stream(NamedTuple):
         return state
 
 
-def make_stream(teacher, n, k=3, *, seed=0, intercept=0.0, sign=1.0):
+def make_stream(teacher, n, k=3, *, seed=0, intercept=0.0, sign=1.0, noise=0.0):
     """Normal patches labelled by a teacher."""
-    patches = np.random.default_rng(seed).standard_normal((n, k, len(teacher)))
+    rng = np.random.default_rng(seed)
+    patches = rng.standard_normal((n, k, len(teacher)))
     y = intercept + sign * np.maximum(patches @ teacher, 0).mean(axis=1)
+    y += noise * rng.standard_normal(n)
     return Stream(*flatten_windows(patches), y, np.ones(n))
 
 
@@ -113,6 +115,34 @@ def test_one_sample_at_a_time_converges():
     state = stream.feed(start_stream(starts_near(TEACHER, 2, 0.2), np.ones(2)), block=1)
     assert state.n_seen == 1000
     np.testing.assert_allclose(state.theta[:, :3], [TEACHER] * 2, atol=1e-3)
+
+
+def test_old_filters_are_preferred_to_new_ones_that_are_as_good():
+    learner = RecursiveLeastSquares(alpha=0.0, fit_intercept=True)
+    stream = make_stream(TEACHER, 2000, noise=0.5)
+    state = stream.feed(start_stream(starts_near(TEACHER, 4, 0.2), np.ones(4)))
+    fresh = start_stream(starts_near(TEACHER, 2, 0.3), np.ones(2))
+    best = learner.best(state)
+    joined = learner.redraw(state, 2, fresh)
+    assert joined.n_redrawn == state.n_seen == 2000
+    np.testing.assert_array_equal(joined.age, [2000, 2000, 0, 0])
+    # The best one stays, and new ones do not compete before they have seen enough.
+    kept = joined.theta[learner.best(joined)]
+    np.testing.assert_array_equal(kept, state.theta[best])
+    assert learner.best(stream.feed(joined)) < 2
+    other = make_stream([2.0, 1.0, -1.0], 1000, noise=0.5)
+    assert learner.best(other.feed(joined)) >= 2
+
+
+def test_filters_are_drawn_anew_in_time_and_where_errors_rise():
+    learner = RecursiveLeastSquares(alpha=0.0, fit_intercept=True)
+    stream = make_stream(TEACHER, 3000, noise=0.5)
+    state = stream.feed(start_stream(starts_near(TEACHER, 2, 0.2), np.ones(2)))
+    assert learner.is_redraw_due(state)
+    assert not learner.is_redraw_due(state._replace(n_redrawn=2800))
+    later = state._replace(n_redrawn=2700)
+    assert not learner.is_redraw_due(later)
+    assert learner.is_redraw_due(make_stream([2.0, 1.0, -1.0], 60).feed(later))
 
 
 def test_follows_a_teacher_that_changes():
