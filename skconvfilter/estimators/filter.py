@@ -339,8 +339,10 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
         Recursive Gauss-Newton: least squares on the patches that are active for the
         present filter, older samples forgotten as their number doubles. The first call
-        draws `n_init` starts, all of which are kept; `coef_` is the one that predicted
-        recent samples best before it saw them. After `fit`, the fitted filter is kept.
+        draws `n_init` starts; `coef_` is the one that predicted recent samples best before
+        it saw them. The worse half is drawn anew from time to time, and soon after errors
+        have risen, in case what made the samples has changed. After `fit`, the stream
+        begins with the fitted filter.
         `solver` and its learning rates are not used. Attributes of the search and the
         theory, such as `history_`, are dropped; `loss_` is that of the predictions, and
         `n_iter_` grows by 1.
