@@ -401,7 +401,7 @@ def local_convexity(
         activation do to the Hessian. None: the values of the bank, without errors.
     output_weights : array-like of shape (n_filters,), default=None
         1 or -1 for every filter. None: the `output_weights_` of a fitted estimator, else
-        all 1.
+        all 1. They are multiplied by the `output_scale_` of a fitted estimator.
     estimator : estimator, default=None
         Says how flat samples are cut into patches, as any estimator of this package does,
         fitted or not, and which `activation` and `pooling` the bank has, as
@@ -493,13 +493,14 @@ def estimate_local_convexity(
     eigenvalues = np.linalg.eigvalsh(hessian)
     sigma = _singular_values(W)
     kappa, lambda_, rho = _constants(sigma, activation)
-    # The paper's orders, for values multiplied by the scale.
+    # The paper's orders, for values multiplied by both scales.
+    square = scale**2 * float(np.mean(output_weights**2))
     growth = (activation.homogeneity or 1) - 1
     upper = len(sigma) * layout.n_patches**2 * sigma[0] ** (2 * growth)
     lower = layout.n_patches * rho / (kappa**2 * lambda_) if sigma[-1] > 0 else 0.0
     return LocalConvexity(
         hessian_extremes=(float(eigenvalues[0]), float(eigenvalues[-1])),
-        orders=(float(scale**2 * lower), float(scale**2 * upper)),
+        orders=(float(square * lower), float(square * upper)),
         singular_values=sigma,
         condition_number=kappa,
         lambda_=lambda_,

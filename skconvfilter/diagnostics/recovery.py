@@ -436,7 +436,8 @@ def population_loss(
         (s = 1; 1 / k for the mean).
     output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
         Output weights of the filters and of the teacher's, 1 or -1. None: the
-        `output_weights_` of a fitted estimator, else all 1.
+        `output_weights_` of a fitted estimator, else all 1. They are multiplied by the
+        `output_scale_` of a fitted estimator.
 
     Returns
     -------

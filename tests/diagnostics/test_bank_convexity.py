@@ -95,6 +95,19 @@ def test_hessian_is_that_of_finite_differences(name, pooling, errors):
         assert not np.allclose(without.hessian_extremes, expected, rtol=1e-3)
 
 
+def test_output_scale_of_a_fitted_bank_counts():
+    X, coef = random_problem()
+    unit, scaled = bank("tanh"), bank("tanh")
+    unit.coef_ = scaled.coef_ = coef
+    unit.output_weights_ = scaled.output_weights_ = np.array([1, -1])
+    scaled.output_scale_ = 3.0
+    first, second = local_convexity(X, unit), local_convexity(X, scaled)
+    for name in ("hessian_extremes", "orders"):
+        expected = 9 * np.array(getattr(first, name))
+        np.testing.assert_allclose(getattr(second, name), expected)
+    assert first.rho == second.rho
+
+
 def test_errors_bend_the_loss_of_the_squared_relu():
     # One filter, one patch: 1/2 (w^2 z^2 - y)^2 has 6 w^2 z^4 - 2 y z^2 for z > 0.
     z, w, y = np.array([0.5, 1.0, 2.0, -1.0]), 0.7, np.array([1.0, 0.0, -2.0, 3.0])

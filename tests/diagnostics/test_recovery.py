@@ -345,6 +345,17 @@ class TestBanks:
         # The values are the same, but for a constant of the sigmoid.
         assert result.indistinguishable is (activation != "sigmoid")
 
+    def test_output_scale_of_a_fitted_bank_counts_in_the_values(self):
+        _, teacher = random_banks(4, 5)
+        learned = bank("tanh")
+        learned.coef_, learned.output_weights_ = -teacher, np.ones(4)
+        X = np.random.default_rng(1).standard_normal((50, 3, 5))
+        for scale, same in ((-1.0, True), (2.0, False)):
+            learned.output_scale_ = scale
+            result = recovery(learned, teacher, X)
+            assert (result.relative_error == 0) is same
+            assert result.indistinguishable is same
+
     @pytest.mark.parametrize("activation", NOT_ODD)
     def test_wrong_output_weight_is_an_error_elsewhere(self, activation):
         teacher = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])

@@ -335,7 +335,8 @@ def test_corrupted_shapes_are_refused(case):
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_corrupted_numbers_are_refused(value, case):
     data = case.data().take(60)
-    for name in ("coef_", "bias_", "intercept_", case.signs):
+    scale = ("output_scale_",) * case.is_bank
+    for name in ("coef_", "bias_", "intercept_", case.signs, *scale):
         model = with_past(case, "fit", warm_start=True)
         setattr(model, name, np.full(np.shape(getattr(model, name)), value))
         for use in uses(case):

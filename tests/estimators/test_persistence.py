@@ -253,7 +253,10 @@ def corruptions(draw):
     params = [key for key in [*PARAMETERS, *OWN] if key in estimator.get_params()]
     attributes = [
         key
-        for key in ["coef_", "intercept_", "sign_", "output_weights_", "n_features_in_"]
+        for key in [
+            *["coef_", "intercept_", "sign_"],
+            *["output_weights_", "output_scale_", "n_features_in_"],
+        ]
         if hasattr(estimator, key)
     ]
     parts = list(getattr(estimator, "_stream", {}))
