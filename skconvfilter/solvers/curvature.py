@@ -58,12 +58,12 @@ def _matrices(objective: SquaredError, W: Array, signs: Array) -> Iterator[Array
         matrices = evaluation.gauss_newton
         assert matrices is not None
         if objective.fits_scale:
-            # The best output scale is small where filters are poor, and grows with them.
+            # The best output scale is small where filters are poor, and grows with them: to
+            # one with which values, in the median of the starts, are as large as targets.
             power, _, target_power, _ = objective.products(*here)
-            square = power * evaluation.scale**2
-            factors = np.divide(
-                target_power, square, out=np.ones(len(power)), where=square > 0
-            )
+            square = np.median(power) * evaluation.scale**2
+            ones = np.ones(len(square))
+            factors = np.divide(target_power, square, out=ones, where=square > 0)
             matrices = matrices * factors[:, np.newaxis, np.newaxis]
         yield matrices
     for matrix in objective.curvature_bounds():
