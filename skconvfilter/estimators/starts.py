@@ -15,6 +15,7 @@ from skconvfilter.estimators.settings import (
     check_filters,
     is_option,
 )
+from skconvfilter.initializers.linear_start import linear_start
 from skconvfilter.initializers.random_starts import ball_starts, random_banks
 from skconvfilter.initializers.tensor import MomentsVanish, TensorStart, tensor_start
 from skconvfilter.kernels.layout import PatchLayout
@@ -42,6 +43,8 @@ def filter_starts(
         signs = _given_or_fitting_signs(objective, W, settings.output_sign)
     else:
         W, signs = _ball(objective, settings, seeds, scaling)
+        if settings.polish and settings.init_radius == "auto":
+            _put_linear_start(objective, settings, W, signs)
     if scaling.target_scale == 0:
         # Constant targets: the filter 0 is exact, and no other is better.
         W = np.zeros_like(W)
@@ -154,6 +157,23 @@ def _ball(
     else:
         signs = np.full(settings.n_init, float(settings.output_sign))
     return ball_starts(objective, seeds.starts, signs, radius), signs
+
+
+def _put_linear_start(
+    objective: FilterObjective,
+    settings: FilterSettings,
+    W: NDArray[np.float64],
+    signs: NDArray[np.float64],
+) -> None:
+    """Where few starts can be explored, the first of the better sign is a linear model's."""
+    if objective.search_width() == 1:
+        return
+    allowed = (1.0, -1.0) if settings.output_sign == "auto" else (settings.output_sign,)
+    w, sign = linear_start(objective, np.array(allowed, dtype=float))
+    if w.any():
+        # A single start takes the sign, too.
+        restart = int(np.argmax(signs == sign))
+        W[:, restart], signs[restart] = w, sign
 
 
 def _given_filters(

@@ -29,6 +29,8 @@ _MIN_SAMPLES, _SAMPLES_PER_ENTRY, _PATCHES_PER_ENTRY = 400, 8, 400
 _MAX_ELEMENTS, _LEAST_PER_ENTRY = 2**17, 2
 # Multiply-adds that the estimates may take: less than a tenth of a second.
 _WORK = 2e8
+# Of each of the few that they take at least, above which there are none.
+_MAX_WORK = 3e8
 _PRECISION, _CONFIDENCE = 1e-6, 0.95
 # Angles at which steps are derived, and the last steps of the fit they are derived from.
 _N_ANGLES, _PILOT_STEPS = 9, 20
@@ -168,19 +170,29 @@ def _subsample(
         _SAMPLES_PER_ENTRY * patch_dim,
         min(_PATCHES_PER_ENTRY * patch_dim // n_patches, _MAX_ELEMENTS // patch_dim),
     )
+    while n_samples > _LEAST_PER_ENTRY * patch_dim and (
+        _moment_work(n_samples, geometry.layout) > _MAX_WORK
+    ):
+        n_samples = max(n_samples // 2, _LEAST_PER_ENTRY * patch_dim)
     rows = np.sort(rng.permutation(len(samples))[:n_samples])
     if len(rows) < max(2, _LEAST_PER_ENTRY * patch_dim) or not w.any():
+        return None
+    if _moment_work(len(rows), geometry.layout) > _MAX_WORK:
         return None
     samples = np.ascontiguousarray(samples[rows], dtype=np.float64)
     # The estimates depend on the direction of the teacher only.
     return Subsample(samples, geometry, w / np.abs(w).max(), rng)
 
 
+def _moment_work(n_samples: int, layout: PatchLayout) -> float:
+    """Multiply-adds of the moments of one filter."""
+    n_patches, patch_dim = layout.n_patches, layout.patch_dim
+    return n_samples * patch_dim * (2 * n_patches + 4 * patch_dim) + 20 * patch_dim**3
+
+
 def _budget(n_samples: int, layout: PatchLayout) -> SearchBudget:
     """As many directions and steps as the work allows."""
-    n_patches, patch_dim = layout.n_patches, layout.patch_dim
-    moments = n_samples * patch_dim * (2 * n_patches + 4 * patch_dim) + 20 * patch_dim**3
-    n_filters = _WORK / moments
+    n_filters = _WORK / _moment_work(n_samples, layout)
     return SearchBudget(
         n_directions=int(np.clip(n_filters / 8, 2, 16)),
         n_starts=1,

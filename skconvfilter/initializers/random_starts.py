@@ -103,6 +103,8 @@ def _live_directions(
     auto: bool,
 ) -> tuple[Array, Array]:
     """Unit directions (p, R), and the scales (R,) with which they fit the targets best."""
+    if objective.search_width() < 1:
+        objective = objective.few()
     directions = np.empty((objective.patch_dim, len(generators)))
     moments = (*objective.mean_patch_moments(), ROUNDING_UNITS * objective.precision)
     scale = np.zeros(len(generators))

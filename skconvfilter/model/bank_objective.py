@@ -20,7 +20,7 @@ from skconvfilter.model.bank import (
     slope_below_zero,
 )
 from skconvfilter.model.blocks import SampleBlocks
-from skconvfilter.model.forward import PackedBlocks, row_blocks
+from skconvfilter.model.forward import PackedBlocks, moment_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_moments
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
@@ -202,7 +202,7 @@ class RectifierBankObjective(BankObjective):
         **options: Any,
     ) -> None:
         super().__init__(samples, geometry, targets, **options)
-        self._blocks = row_blocks(len(samples), self.n_parameters)
+        self._blocks = moment_blocks(len(samples), self.n_parameters)
         self._packed = PackedBlocks(samples, geometry, kernel)
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches

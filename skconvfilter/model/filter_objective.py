@@ -9,7 +9,7 @@ import numpy as np
 from skconvfilter.kernels.dispatch import Kernel, kernel
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.blocks import SampleBlocks
-from skconvfilter.model.forward import PackedBlocks, row_blocks
+from skconvfilter.model.forward import PackedBlocks, moment_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.squared_error import Array, Moments, Rows, SquaredError
 
@@ -45,7 +45,7 @@ class FilterObjective(SquaredError):
         kernel: Kernel = kernel,
         **options: Any,
     ) -> None:
-        blocks = row_blocks(len(samples), geometry.layout.patch_dim)
+        blocks = moment_blocks(len(samples), geometry.layout.patch_dim)
         super().__init__(samples, geometry, targets, blocks, **options)
         self._kernel = kernel
         self._packed = PackedBlocks(samples, geometry, kernel)
@@ -58,7 +58,26 @@ class FilterObjective(SquaredError):
     def mean_patch_moments(self) -> tuple[Array, Array]:
         """Weighted mean (p,) of the samples' mean patches, and their covariance (p, p)."""
         moments = self._total(_mean_patch_moments)
-        return moments.mean[0], moments.scatter[0] / moments.weight
+        return moments.mean[0, :-1], moments.scatter[0, :-1, :-1] / moments.weight
+
+    def mean_patch_regression(self) -> tuple[Array, Array, float]:
+        """Moments of the targets and the samples' mean patches, as a regression needs them.
+
+        They are weighted, and about the means where there is an intercept.
+
+        Returns
+        -------
+        covariance : ndarray of shape (p, p)
+        products : ndarray of shape (p,)
+            Of mean patches and targets.
+        power : float
+            Of the targets.
+        """
+        moments = self._total(_mean_patch_moments)
+        scatter = moments.scatter[0] / moments.weight
+        if not self.fit_intercept:
+            scatter = scatter + np.outer(moments.mean[0], moments.mean[0])
+        return scatter[:-1, :-1], scatter[:-1, -1], float(scatter[-1, -1])
 
     def curvature_bounds(self) -> list[Array]:
         """The curvature of a filter that is active on every patch."""
@@ -103,8 +122,9 @@ class FilterObjective(SquaredError):
 
 
 def _mean_patch_moments(objective: FilterObjective, rows: Rows) -> Moments:
+    """Of the mean patches and, last, the targets."""
     block = objective._block(rows)
     means = objective._kernel.mean_patches(block, objective.geometry.layout)
-    columns = means[np.newaxis].astype(np.float64)
+    columns = np.vstack([means, objective.targets[rows]])[np.newaxis].astype(np.float64)
     n_columns = columns.shape[1]
     return Moments.of(columns, objective.sample_weight[rows], np.zeros(1), n_columns)

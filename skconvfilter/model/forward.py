@@ -18,13 +18,20 @@ MapBlocks: TypeAlias = Callable[..., Iterable[Any]]
 # what is made of a block, a patch per sample and filter, stays smaller than the data.
 # Multiples of the samples that lie side by side in the compiled kernels.
 _BLOCK_ROWS, _BLOCK_ELEMENTS, _ROWS_IN_LANES = 512, 2**18, 16
+_MOMENT_ELEMENTS = 2**21
 
 
-def row_blocks(n_samples: int, patch_dim: int) -> list[slice]:
+def row_blocks(n_samples: int, patch_dim: int, least_rows: int = 1) -> list[slice]:
     """Slices that cut the rows into blocks."""
-    n_rows = min(_BLOCK_ROWS, _BLOCK_ELEMENTS // patch_dim)
+    n_rows = max(least_rows, min(_BLOCK_ROWS, _BLOCK_ELEMENTS // patch_dim))
     n_rows = max(1, n_rows // _ROWS_IN_LANES) * _ROWS_IN_LANES
     return [slice(start, start + n_rows) for start in range(0, n_samples, n_rows)]
+
+
+def moment_blocks(n_samples: int, n_parameters: int) -> list[slice]:
+    """The same for matrices of parameters: long blocks, or to add them up takes longer."""
+    least_rows = min(n_parameters, _MOMENT_ELEMENTS // n_parameters)
+    return row_blocks(n_samples, n_parameters, least_rows)
 
 
 def pack(samples: FloatArray, geometry: PatchGeometry, kernel: Kernel = kernel) -> Any:

@@ -23,6 +23,23 @@ ROUNDING_UNITS = 16
 # Numbers that are made of a block at a time, so that they stay in the second-level cache;
 # but the kernel wants some filters at once.
 _MAX_COLUMN_ELEMENTS, _MIN_MODELS = 2**16, 4
+# Elements for one model from which on one at a time is enough.
+_LARGE_BLOCK = 2**20
+
+# Work of a step of one model, see `step_work`, up to which a search may be of full width.
+FULL_WORK = 4e7
+# Samples of a rough look.
+_FEW_ROWS = 200
+
+
+def step_work(n_samples: int, n_patches: int, n_parameters: int) -> float:
+    """Time of a Levenberg-Marquardt step of one model, in multiply-adds of a kernel.
+
+    The kernel reads every patch; matrix products and solutions have twice to six times as
+    many multiply-adds a second.
+    """
+    products = n_samples * n_parameters**2 / 6
+    return n_samples * n_patches * n_parameters + products + n_parameters**3 / 4
 
 
 class Evaluation(NamedTuple):
@@ -184,6 +201,20 @@ class SquaredError(ABC):
     def precision(self) -> float:
         """Rounding unit of the data."""
         return float(np.finfo(self.samples.dtype).eps)
+
+    def step_work(self) -> float:
+        """See :func:`step_work`, for one model on all samples."""
+        layout = self.geometry.layout
+        return step_work(self.n_samples, layout.n_patches, self.n_parameters)
+
+    def search_width(self) -> float:
+        """How wide a search can be, from 0 to 1, so that its steps do not take long."""
+        return min(1.0, FULL_WORK / self.step_work())
+
+    def few(self) -> Self:
+        """The objective on a few of the samples, evenly spaced, for a rough look."""
+        rows = np.linspace(0, self.n_samples - 1, _FEW_ROWS).astype(int)
+        return self.subset(np.unique(rows))
 
     def patch_metric(self) -> Array:
         """See :func:`~skconvfilter.model.patch_metric.patch_metric`."""
@@ -413,6 +444,8 @@ def _error_moments(
     targets, weights = objective.targets[rows], objective.sample_weight[rows]
     n_elements = len(targets) * (len(W) + 1 if order else 1)
     n_models = max(_MIN_MODELS, _MAX_COLUMN_ELEMENTS // n_elements)
+    if n_elements >= _LARGE_BLOCK:
+        n_models = 1
     parts = []
     for start in range(0, len(signs), n_models):
         group = slice(start, start + n_models)
@@ -494,14 +527,15 @@ class Moments(NamedTuple):
         """Moments of both blocks together."""
         weight = self.weight + other.weight
         step = other.mean - self.mean
-        between = (self.weight * other.weight / weight) * _outer(
-            step, self.scatter.shape[2]
-        )
+        scatter = _outer(step, self.scatter.shape[2])
+        scatter *= self.weight * other.weight / weight
+        scatter += self.scatter
+        scatter += other.scatter
         return Moments(
             weight,
             np.maximum(self.max_abs_output, other.max_abs_output),
             self.mean + (other.weight / weight) * step,
-            self.scatter + other.scatter + between,
+            scatter,
         )
 
 

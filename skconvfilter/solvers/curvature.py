@@ -8,6 +8,8 @@ from skconvfilter.model.squared_error import Array, SquaredError
 
 # Rows, and elements of matrices held at a time: enough for a step size.
 _MAX_ROWS, _GROUP_ELEMENTS = 1000, 2**20
+# Work of the steps, see `step_work`, that all matrices may take; but some are needed.
+_MAX_WORK, _LEAST_MATRICES = 6e8, 2
 
 
 def largest_curvature(
@@ -39,6 +41,8 @@ def largest_curvature(
     if objective.n_samples > _MAX_ROWS:
         rows = np.linspace(0, objective.n_samples - 1, _MAX_ROWS).astype(int)
         objective = objective.subset(rows)
+    n_matrices = max(_LEAST_MATRICES, int(_MAX_WORK / objective.step_work()))
+    W, signs = W[:, :n_matrices], signs[:n_matrices]
     curvature = 0.0
     for matrices in _matrices(objective, W, signs):
         largest = np.linalg.eigvalsh(matrices)[:, -1]

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.solvers.driver import Indices, Solver, SolverState, scaled_signs
 
 # Keeps the damped matrix regular to machine precision where the data leave directions open.
 _MIN_DAMPING = 1e-14
+# Parameters from which on a Cholesky decomposition for each restart is faster than one
+# solution for all of them.
+_LONG = 128
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class LevenbergMarquardt(Solver):
         gradient = state.gradient[running]
         step = -_damped_solve(matrices, damping, gradient, self._per_filter(len(state.W)))
         trial = objective.gauss_newton(state.W[:, running] + step.T, signs)
-        curvature = np.einsum("rp,rpq,rq->r", step, matrices, step)
-        predicted = -np.einsum("rp,rp->r", gradient, step) - 0.5 * curvature
+        products = (matrices @ step[:, :, np.newaxis])[:, :, 0]
+        predicted = -np.einsum("rp,rp->r", step, gradient + 0.5 * products)
         gain = state.evaluation.loss[running] - trial.loss
         accepted = gain > 0
         factor = _damping_factor(accepted, gain, predicted)
@@ -102,7 +106,17 @@ def _damped_solve(
         :, np.newaxis, np.newaxis
     ] * np.eye(n_parameters)
     shifted = matrices + shift[:, np.newaxis, np.newaxis] * damped
+    if n_parameters >= _LONG:
+        return np.array([_solve(*system) for system in zip(shifted, vectors, strict=True)])
     return np.linalg.solve(shifted, vectors[:, :, np.newaxis])[:, :, 0]
+
+
+def _solve(matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[Any]:
+    """By Cholesky decomposition, unless the matrix is singular to machine precision."""
+    factor, failed = lapack.dpotrf(matrix, lower=1)
+    if failed:
+        return np.linalg.solve(matrix, vector)
+    return lapack.dpotrs(factor, vector, lower=1)[0]
 
 
 def _damping_factor(accepted: NDArray[np.bool_], gain: Array, predicted: Array) -> Array:

@@ -276,8 +276,10 @@ class MultiStart:
         """The winner of the last advance, and the loss of every restart on all samples."""
         result, restarts = self.advances[-1]
         winner = self.advances[-1].ranking(self.floor)[0]
-        restart_losses = objective.value(self._latest, self._signs).loss
-        restart_losses[~self._ran] = np.nan
+        restart_losses = np.full(len(self._ran), np.nan)
+        restart_losses[self._ran] = objective.value(
+            self._latest[:, self._ran], self._signs[self._ran]
+        ).loss
         history = self._histories[0]
         for phase in self._histories[1:]:
             history = _append_phase(history, phase)
@@ -321,7 +323,7 @@ class MultiStart:
 
 def _norms(W: Array, metric: Array) -> Array:
     """Of the columns, in a metric (p, p)."""
-    norms: Array = np.sqrt(np.einsum("pr,pq,qr->r", W, metric, W))
+    norms: Array = np.sqrt(np.einsum("pr,pr->r", W, metric @ W))
     return norms
 
 

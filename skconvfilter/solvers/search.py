@@ -7,21 +7,23 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from skconvfilter.model.filter_objective import FilterObjective
-from skconvfilter.model.squared_error import Array, SquaredError
+from skconvfilter.model.squared_error import FULL_WORK, Array, SquaredError, step_work
 from skconvfilter.solvers.driver import Callback, Solver, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, MultiStart, SearchResult
 
 # An early ranking by loss drops starts that would end well, so many are kept for long.
 # benchmarks/recovery.py measures what these constants reach.
-_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP = 1000, 8
+_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP, _LEAST_ROWS_PER_TAP = 1000, 8, 4
 _EXPLORE_DAMPING = 1e-2
 _EXPLORE_STEPS, _CONTEST_STEPS, _PERTURB_STEPS, _RANK_STEPS = 6, 14, 12, 4
 _N_CONTEST, _N_RANKED, _N_POLISHED = 8, 8, 2
 _PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
-# Multiply-adds that a Levenberg-Marquardt step of all starts may take: where patches are
-# long it bounds how many of them are explored, and with them time and memory.
-_EXPLORE_BUDGET = 2e9
+# Where steps take long, a search is narrower, down to this width: below it the most
+# promising starts are only advanced.
+_LEAST_WIDTH = 0.25
+# Numbers in the matrices of all starts that are explored.
+_MAX_ELEMENTS = 2e7
 
 # Of a sequential search: starts that are advanced together, after the first alone.
 _GROUP = 3
@@ -47,7 +49,11 @@ def subsample(objective: _Objective, n_rows: int, rng: np.random.Generator) -> _
 
 def n_exploration_rows(objective: FilterObjective) -> int:
     """Number of samples that the exploration of starts of one filter needs."""
-    return max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * objective.patch_dim)
+    layout = objective.geometry.layout
+    n_rows = max(_EXPLORE_ROWS, _EXPLORE_ROWS_PER_TAP * layout.patch_dim)
+    if step_work(n_rows, layout.n_patches, layout.patch_dim) <= FULL_WORK:
+        return n_rows
+    return max(_EXPLORE_ROWS, _LEAST_ROWS_PER_TAP * layout.patch_dim)
 
 
 def descend(
@@ -117,35 +123,59 @@ def explore_and_polish(
     result : SearchResult
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
+    width = sample.search_width()
+    search.candidates = _most_promising(sample, starts, width)
     if solver is not None:
         search.advance(sample, solver, stopping)
-    n_explored = _n_explored(sample)
-    search.keep(n_explored)
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
-    search.keep(min(_N_CONTEST, n_explored))
-    search.reflect(_mean_patch_axis(sample))
-    search.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
-    for _ in range(_PERTURB_ROUNDS):
-        if search.is_settled() or n_explored < _N_PERTURBED + _N_PERTURBATIONS:
-            break
-        search.keep(_N_PERTURBED)
-        normal = rng.standard_normal((objective.patch_dim, _N_PERTURBATIONS))
-        search.perturb(np.linalg.solve(np.linalg.cholesky(metric).T, normal), metric)
-        search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
-    search.keep(1 if search.is_settled() else min(_N_RANKED, n_explored))
+    if width > _LEAST_WIDTH:
+        _compete(search, sample, explorer, stopping, width, rng)
+    search.keep(1 if search.is_settled() else _share(width, _N_RANKED))
     polisher = LevenbergMarquardt(metric=metric)
     search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
-    search.keep(_N_POLISHED)
+    search.keep(_share(width, _N_POLISHED))
     search.advance(objective, polisher, replace(stopping, max_iter=max_polish))
     return search.finish(objective)
 
 
-def _n_explored(objective: FilterObjective) -> int:
-    patch_dim = objective.patch_dim
-    work = objective.n_samples * patch_dim**2 + patch_dim**3 / 3
-    return max(2, int(_EXPLORE_BUDGET / work))
+def _compete(
+    search: MultiStart,
+    sample: FilterObjective,
+    explorer: LevenbergMarquardt,
+    stopping: Stopping,
+    width: float,
+    rng: np.random.Generator,
+) -> None:
+    """Advance the best, their reflections, and perturbations of the best few."""
+    search.keep(_share(width, _N_CONTEST))
+    search.reflect(_mean_patch_axis(sample))
+    search.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
+    for _ in range(_PERTURB_ROUNDS):
+        if search.is_settled():
+            break
+        search.keep(_share(width, _N_PERTURBED))
+        shape = (sample.patch_dim, _share(width, _N_PERTURBATIONS))
+        normal = rng.standard_normal(shape)
+        root = np.linalg.cholesky(explorer.metric).T
+        search.perturb(np.linalg.solve(root, normal), explorer.metric)
+        search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
+
+
+def _share(width: float, count: int) -> int:
+    return max(1, int(width * count))
+
+
+def _most_promising(sample: FilterObjective, starts: Candidates, width: float) -> Candidates:
+    """As many of the starts as can be explored: those of lowest loss on a few samples."""
+    n_starts = len(starts.restarts)
+    matrices = n_starts * sample.patch_dim**2
+    n_explored = _share(min(width, _MAX_ELEMENTS / matrices), n_starts)
+    if n_explored == n_starts:
+        return starts
+    losses = sample.few().value(starts.W, starts.signs).loss
+    return starts.take(np.sort(np.argsort(losses, kind="stable")[:n_explored]))
 
 
 def _mean_patch_axis(objective: FilterObjective) -> Array:
