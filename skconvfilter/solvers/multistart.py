@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.solvers.driver import (
@@ -28,6 +29,8 @@ _PERTURBATION_LENGTH = 1.0
 _TIE = 1e-9
 # Relative distance below which two filters are taken to lead to the same minimum.
 _SAME_FILTER = 1e-2
+# Entries of filters by which candidates are looked up.
+_N_COORDINATES = 8
 
 
 @dataclass(frozen=True)
@@ -150,23 +153,40 @@ def merge_duplicates(candidates: Candidates, ranking: Indices) -> tuple[Indices,
         filter duplicates that of a better one is merged into that, with all candidates
         that stem from it.
     """
-    W, restarts = candidates.W, candidates.restarts
-    signs = np.sign(candidates.signs).reshape(len(restarts), -1)
+    restarts = candidates.restarts
+    nearby = _Nearby(candidates)
     distinct: list[int] = []
+    original = np.full(len(ranking), -1)  # the best candidate that each one duplicates
     merged_into: dict[int, int] = {}
     for column in ranking:
-        distances = np.linalg.norm(W[:, distinct] - W[:, [column]], axis=0)
-        near = distances <= _SAME_FILTER * np.linalg.norm(W[:, column])
-        same_signs = (signs[distinct] == signs[column]).all(axis=1)
-        duplicates = np.flatnonzero(near & same_signs)
-        if len(duplicates) == 0:
+        if original[column] < 0:
             distinct.append(column)
-            survivor = restarts[column]
-        else:
-            survivor = restarts[distinct[duplicates[0]]]
+            duplicates = nearby(column)
+            original[duplicates[original[duplicates] < 0]] = column
+        survivor = restarts[original[column]]
         # The first candidate of a restart is its best, and decides for the others.
         merged_into.setdefault(restarts[column], merged_into.get(survivor, survivor))
     return np.array(distinct), np.array([merged_into[restart] for restart in restarts])
+
+
+class _Nearby:
+    """Which candidates duplicate one of them; no time is spent on those far away."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        self._filters = np.ascontiguousarray(candidates.W.T)
+        self._signs = np.sign(candidates.signs).reshape(len(self._filters), -1)
+        self._norms = np.linalg.norm(self._filters, axis=1)
+        # A few coordinates tell most filters apart.
+        self._coordinates = self._filters[:, :_N_COORDINATES]
+        self._tree = cKDTree(self._coordinates)
+
+    def __call__(self, column: int) -> Indices:
+        # Duplicates are near relative to their own norm, which may be the larger one.
+        radius = _SAME_FILTER * self._norms[column] / (1 - 2 * _SAME_FILTER)
+        near = np.array(self._tree.query_ball_point(self._coordinates[column], radius))
+        distances = np.linalg.norm(self._filters[near] - self._filters[column], axis=1)
+        same_signs = (self._signs[near] == self._signs[column]).all(axis=1)
+        return near[(distances <= _SAME_FILTER * self._norms[near]) & same_signs]
 
 
 class MultiStart:

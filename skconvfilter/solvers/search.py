@@ -132,10 +132,12 @@ def explore_and_polish(
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
     if width > _LEAST_WIDTH:
         _compete(search, sample, explorer, stopping, width, rng)
-    search.keep(1 if search.is_settled() else _share(width, _N_RANKED))
+    n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
+    search.keep(n_ranked)
     polisher = LevenbergMarquardt(metric=metric)
-    search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
-    search.keep(_share(width, _N_POLISHED))
+    if n_ranked > 1:
+        search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
+        search.keep(_share(width, _N_POLISHED))
     search.advance(objective, polisher, replace(stopping, max_iter=max_polish))
     return search.finish(objective)
 
