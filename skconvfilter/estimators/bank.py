@@ -454,7 +454,9 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         else:
             # Gradient descent runs on all samples from its first step on.
             sample = data.objective
-        explored = subsample(data.sample, self.settings.forward_rows, rng)
+        explored = data.sample
+        if starts.forward:
+            explored = subsample(explored, self.settings.forward_rows, rng)
 
         def draw(restarts: Sequence[int], callback: Callback | None) -> Candidates:
             drawn = starts.candidates.take(restarts)
@@ -478,6 +480,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             solver,
             stopping,
             draw=draw,
+            redraw=starts.redraw,
             validation=data.validation,
             callback=callback,
         )

@@ -218,6 +218,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             problem, dataset, result = self._fit(X, y, sample_weight)
         for message in problem.warnings(dataset, result):
             warnings.warn(message, UserWarning, stacklevel=2)
+        if result.is_constant:
+            warnings.warn(
+                "The fitted model is constant: of all starts none has led to filters that "
+                "predict y better than its mean. Remedy: increase n_init, lower alpha, or "
+                "subtract its mean from X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         status = result.search.status
         if status in self._remedies:
             warnings.warn(

@@ -30,6 +30,8 @@ _CONSTANT_RATE, _FIRST_RATE, _SECOND_RATE = 1.0, 1.0, 1.5
 
 # Errors, relative to the size of the values, that rounding alone leaves.
 _ROUNDING_UNITS = 64
+# Relative difference of losses that the order of summation can make.
+_TIE = 1e-9
 
 
 Objective = TypeVar("Objective", bound=SquaredError)
@@ -78,6 +80,8 @@ class Starts(NamedTuple):
 
     candidates: Candidates
     warning: str | None = None  # what the user should know of them
+    # ``redraw(restart)``: a new start (n_parameters,) for a restart that has died.
+    redraw: Callable[[int], NDArray[np.float64]] | None = None
     # Generators of the restarts whose start a forward search finds during the search.
     forward: Mapping[int, np.random.Generator] = MappingProxyType({})
 
@@ -256,20 +260,28 @@ def run_fit(
     )
     data = _fit_data(problem, dataset, held_out, scaling, seeds, map_blocks)
     starts = problem.draw_starts(data, scaling, seeds, fitted)
+    redraw = problem.make_redraw(data.sample, starts.candidates, scaling, seeds)
+    starts = starts._replace(redraw=redraw)
     size = problem.size_of_values(dataset, scaling)
     rounding = _ROUNDING_UNITS * data.objective.precision * size
     stopping = Stopping(
         settings.max_iter, settings.tol, settings.n_iter_no_change, 0.5 * rounding**2
     )
-    candidates = starts.candidates
-    solver = _descent(problem, data.sample, candidates, scaling, stopping, seeds)
+    solver = _descent(problem, data.sample, starts, scaling, stopping, seeds)
     if callback is not None:
         variance = _variance(data.objective) or 1.0
         callback = partial(callback, scaling=scaling, variance=variance)
     search = problem.search(data, starts, solver, stopping, seeds.subsample, callback)
     held_out_variance = None if data.validation is None else _variance(data.validation)
+    constant_loss = data.objective.constant_loss(starts.candidates.signs)
+    is_constant = 0 < stopping.floor < constant_loss <= (1 + _TIE) * search.loss
     return FitResult(
-        search, scaling, data.objective.alpha, held_out_variance, starts.warning
+        search,
+        scaling,
+        data.objective.alpha,
+        held_out_variance,
+        starts.warning,
+        is_constant,
     )
 
 
@@ -315,7 +327,7 @@ def _variance(objective: SquaredError) -> float:
 def _descent(
     problem: Problem[Any, Objective],
     sample: Objective,
-    starts: Candidates,
+    starts: Starts,
     scaling: Scaling,
     stopping: Stopping,
     seeds: Seeds,
@@ -324,10 +336,12 @@ def _descent(
     settings = problem.settings
     if settings.solver == "levenberg-marquardt":
         return None
+    assert starts.redraw is not None
+    candidates = starts.candidates
     return SGD(
-        schedule=_schedule(problem, sample, starts, scaling, stopping, seeds.theory),
+        schedule=_schedule(problem, sample, candidates, scaling, stopping, seeds.theory),
         batch_size=settings.batch_size,
-        redraw=problem.make_redraw(sample, starts, scaling, seeds),
+        redraw=starts.redraw,
         seed=seeds.solver,
     )
 

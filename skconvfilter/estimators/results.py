@@ -139,6 +139,7 @@ class FitResult(NamedTuple):
     alpha: float  # L2 penalty
     held_out_variance: float | None  # of the targets held out, if there are
     start_warning: str | None  # what the user should know of the starts
+    is_constant: bool  # whether the best filters are dead although the targets vary
 
 
 def search_attributes(

@@ -114,7 +114,8 @@ def bank_starts(
             warning = f"init='tensor' gave no start: {error} A random one takes its place."
     if settings.init == "auto":
         warning = None
-    return Starts(Candidates(W, signs, np.arange(len(signs))), warning, forward)
+    candidates = Candidates(W, signs, np.arange(len(signs)))
+    return Starts(candidates, warning, forward=forward)
 
 
 def bank_redraw(

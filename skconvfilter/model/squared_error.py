@@ -266,6 +266,11 @@ class SquaredError(ABC):
         gradient = scatter / (total * share) if share > 0 else 0.0 * scatter
         return gradient + self._penalties(signs)[:, np.newaxis] * W.T
 
+    def constant_loss(self, signs: Array) -> float:
+        """Loss with parameters of 0 and output signs (R, ...), the same for all of them."""
+        W = np.zeros((self.n_parameters, 1))
+        return float(self.value(W, signs[:1]).loss[0])
+
     def validation_loss(self, W: FloatArray, signs: Array, intercept: FloatArray) -> Array:
         """Half the weighted mean squared error (R,) with signs and intercepts as given."""
         moments = self._total(partial(_error_moments, W=W, signs=signs, order=0))

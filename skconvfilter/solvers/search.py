@@ -30,11 +30,15 @@ _GROUP = 3
 # Scores that differ by less than this share are of one minimum, with the filters in another
 # order; a minimum that so many starts have found is taken for the lowest.
 _SAME_SCORE, _N_AGREEING = 1e-3, 3
+# Losses that differ by less than this share differ by rounding.
+_SAME_LOSS = 1e-9
 # Candidates that end on all samples.
 _N_FINALISTS = 2
 
 # Starts of some restarts.
 Draw: TypeAlias = Callable[[Sequence[int], Callback | None], Candidates]
+# New parameters (n_parameters,) for a restart.
+Redraw: TypeAlias = Callable[[int], Array]
 
 _Objective = TypeVar("_Objective", bound=SquaredError)
 
@@ -194,6 +198,7 @@ def sequential_multistart(
     stopping: Stopping,
     *,
     draw: Draw | None = None,
+    redraw: Redraw | None = None,
     validation: SquaredError | None = None,
     callback: Callback | None = None,
 ) -> SearchResult:
@@ -212,6 +217,10 @@ def sequential_multistart(
     draw : callable, default=None
         ``draw(restarts, callback)`` gives the starts of some restarts when it is their
         turn, in the place of `starts`, and calls back as a solver does.
+    redraw : callable, default=None
+        ``redraw(restart)``: parameters (n_parameters,) with which a start is tried once
+        more that has died, which is to say that it fits no better than a constant. Dead
+        starts do not count as having found the lowest loss.
 
     Returns
     -------
@@ -219,11 +228,17 @@ def sequential_multistart(
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
     follow = None if callback is None else search.follow
+    dead_loss = (1 - _SAME_LOSS) * sample.constant_loss(starts.signs)
     for group in _groups(len(starts.restarts)):
         search.candidates = starts.take(group) if draw is None else draw(group, follow)
         search.advance(sample, solver, stopping)
-        scores = np.concatenate([advanced.result.score for advanced in search.advances])
-        if search.stopped or _is_settled(scores, stopping.floor):
+        dead = np.flatnonzero(search.advances[-1].result.loss >= dead_loss)
+        if redraw is not None and len(dead) and not _is_settled(search, dead_loss):
+            search.candidates = starts.take(np.array(group)[dead])
+            W = [redraw(restart) for restart in search.candidates.restarts]
+            search.candidates = replace(search.candidates, W=np.stack(W, axis=1))
+            search.advance(sample, solver, stopping)
+        if _is_settled(search, dead_loss):
             break
     search.pool()
     if sample is not objective:
@@ -238,8 +253,13 @@ def _groups(n_starts: int) -> list[range]:
     return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
 
 
-def _is_settled(scores: Array, floor: float) -> bool:
-    if scores.min() <= floor:
+def _is_settled(search: MultiStart, dead_loss: float) -> bool:
+    """Whether to search no further: one fits, or some that are not dead agree."""
+    if search.stopped:
         return True
-    n_agreeing = np.count_nonzero(scores <= (1 + _SAME_SCORE) * scores.min())
-    return bool(n_agreeing >= _N_AGREEING)
+    scores = np.concatenate([advanced.result.score for advanced in search.advances])
+    if scores.min() <= search.floor:
+        return True
+    losses = np.concatenate([advanced.result.loss for advanced in search.advances])
+    agreeing = scores <= (1 + _SAME_SCORE) * scores.min()
+    return bool(np.count_nonzero(agreeing & (losses < dead_loss)) >= _N_AGREEING)
