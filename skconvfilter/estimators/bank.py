@@ -480,7 +480,8 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             solver,
             stopping,
             draw=draw,
-            redraw=starts.redraw,
+            # The user's starts are used as they are.
+            redraw=starts.redraw if isinstance(self.settings.init, str) else None,
             validation=data.validation,
             callback=callback,
         )

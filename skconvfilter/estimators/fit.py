@@ -274,7 +274,8 @@ def run_fit(
     search = problem.search(data, starts, solver, stopping, seeds.subsample, callback)
     held_out_variance = None if data.validation is None else _variance(data.validation)
     constant_loss = data.objective.constant_loss(starts.candidates.signs)
-    is_constant = 0 < stopping.floor < constant_loss <= (1 + _TIE) * search.loss
+    as_constant = abs(search.loss - constant_loss) <= _TIE * constant_loss
+    is_constant = constant_loss > stopping.floor and as_constant
     return FitResult(
         search,
         scaling,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skconvfilter import (
     ConvFilterBankRegressor,
@@ -227,7 +228,8 @@ def make_digits_model(**params):
 def fit_quietly(model, *args):
     """A fit that need not converge, nor find what the tensor method assumes."""
     with warnings.catch_warnings():
-        for message in ("The best restart", "init='tensor'", "There are fewer samples"):
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        for message in ("init='tensor'", "There are fewer samples"):
             warnings.filterwarnings("ignore", message)
         return model.fit(*args)
 
