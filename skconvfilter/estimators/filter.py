@@ -103,7 +103,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
         best. A number: uniform in the ball of that radius. "theory": the radius of Theorem
         3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, which is estimated.
     n_init : int, default=16
-        Number of starts, at most a million.
+        Number of starts, at most a million. With `polish`, and where patches are long or
+        many, the first is that of ridge regression on the mean patches, and only some run:
+        those of the lowest loss on a few samples.
     learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
         "theory": the step of Theorem 3.1 (2.2 for one patch) at the distance from the
         filter of a quick fit; if its condition fails, as with an intercept or a penalty,
@@ -121,7 +123,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase, which
-        then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples.
+        then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples, where patches are
+        long or many of ``max(1000, 4 * patch_dim)``.
     bias : bool, default=False
         Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0, as in [1]_.
         On real images a bias often lowers the error. The theory then holds for patches
@@ -190,7 +193,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     bias_path_ : ndarray of shape (`n_iter_` + 1,)
         Their biases.
     restart_losses_ : ndarray of shape (n_init,)
-        Objective on all samples at the end of each restart.
+        Objective on all samples at the end of each restart, NaN if it did not run.
     best_restart_ : int
         The restart that won.
     history_ : dict of ndarray
@@ -205,8 +208,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     gamma_, L_ : float
         With `diagnostics`, gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up
         to pi/2. They are estimated from a few hundred samples and a short search: `gamma_`
-        tends to be too large, the others too small. NaN for too few samples or a filter of
-        0. :func:`~skconvfilter.diagnostics.smoothness` is more precise and slower.
+        tends to be too large, the others too small. NaN for too few samples, a filter of
+        0, or patches so long or so many that estimates would take longer than the fit.
+        :func:`~skconvfilter.diagnostics.smoothness` is more precise and slower.
     beta_, L_cross_ : float
         With `diagnostics`, beta of Assumption 3.1 and L_cross of Assumption 3.2.
     certificate_ : Certificate or None

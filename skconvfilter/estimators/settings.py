@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skconvfilter.kernels.layout import PatchLayout
 from skconvfilter.model.activations import ACTIVATIONS, Activation
 from skconvfilter.model.bank import POOLINGS
+from skconvfilter.model.squared_error import step_work
 from skconvfilter.model.validation import check_integer, check_range, real
 
 # More restarts or filters than this are a mistake, which would fill the memory.
@@ -29,8 +30,8 @@ _MAX_POLISH = 100
 _FULL_BATCH, _MINI_BATCH = 200, 16
 # Samples of a forward start: so many, or so many for each entry of the filters.
 _FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER = 1000, 20
-# Starts of a bank, and multiply-adds of one step on the samples of a forward start that
-# they may take together.
+# Starts of a bank, and the work of one step on the samples of a forward start, see
+# `step_work`, that they may take together.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
 
 
@@ -128,9 +129,8 @@ def check_bank_settings(
     n_parameters = n_filters * layout.patch_dim
     forward_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
     if common["n_init"] == "auto":
-        work = min(n_samples, forward_rows) * (
-            layout.n_patches * n_parameters + n_parameters**2
-        )
+        n_rows = min(n_samples, forward_rows)
+        work = step_work(n_rows, layout.n_patches, n_parameters)
         affordable = int(_FORWARD_BUDGET / work) if forward else _N_INIT_OF_BANK
         common["n_init"] = min(max(affordable, 1), _N_INIT_OF_BANK)
     return BankSettings(

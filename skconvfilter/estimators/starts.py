@@ -114,8 +114,7 @@ def bank_starts(
             warning = f"init='tensor' gave no start: {error} A random one takes its place."
     if settings.init == "auto":
         warning = None
-    candidates = Candidates(W, signs, np.arange(len(signs)))
-    return Starts(candidates, warning, forward=forward)
+    return Starts(Candidates(W, signs, np.arange(len(signs))), warning, forward=forward)
 
 
 def bank_redraw(
@@ -166,7 +165,7 @@ def _put_linear_start(
     W: NDArray[np.float64],
     signs: NDArray[np.float64],
 ) -> None:
-    """Where few starts can be explored, the first of the better sign is a linear model's."""
+    """Where few starts can run, let the first of the better sign be a linear model's."""
     if objective.search_width() == 1:
         return
     allowed = (1.0, -1.0) if settings.output_sign == "auto" else (settings.output_sign,)

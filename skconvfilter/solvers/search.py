@@ -107,7 +107,8 @@ def explore_and_polish(
     On a subsample, all starts are advanced by `solver` and by a few Levenberg-Marquardt
     steps. The better half continues, also from its reflections; the best few continue, also
     from random perturbations. On all samples, a few steps rank the best, and the first two
-    are advanced by Levenberg-Marquardt until they converge.
+    are advanced by Levenberg-Marquardt until they converge. Where a step takes long, fewer
+    starts run, those of the lowest loss on a few samples, and fewer continue.
 
     Parameters
     ----------
@@ -128,14 +129,14 @@ def explore_and_polish(
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
     width = sample.search_width()
-    search.candidates = _most_promising(sample, starts, width)
+    search.candidates = _most_promising(sample, starts)
     if solver is not None:
         search.advance(sample, solver, stopping)
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
-    if width > _LEAST_WIDTH:
-        _compete(search, sample, explorer, stopping, width, rng)
+    if width > _LEAST_WIDTH and not search.is_settled():
+        _compete(search, sample, metric, stopping, rng)
     n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
     search.keep(n_ranked)
     polisher = LevenbergMarquardt(metric=metric)
@@ -149,12 +150,13 @@ def explore_and_polish(
 def _compete(
     search: MultiStart,
     sample: FilterObjective,
-    explorer: LevenbergMarquardt,
+    metric: Array,
     stopping: Stopping,
-    width: float,
     rng: np.random.Generator,
 ) -> None:
     """Advance the best, their reflections, and perturbations of the best few."""
+    width = sample.search_width()
+    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.keep(_share(width, _N_CONTEST))
     search.reflect(_mean_patch_axis(sample))
     search.advance(sample, explorer, replace(stopping, max_iter=_CONTEST_STEPS))
@@ -162,10 +164,9 @@ def _compete(
         if search.is_settled():
             break
         search.keep(_share(width, _N_PERTURBED))
-        shape = (sample.patch_dim, _share(width, _N_PERTURBATIONS))
-        normal = rng.standard_normal(shape)
-        root = np.linalg.cholesky(explorer.metric).T
-        search.perturb(np.linalg.solve(root, normal), explorer.metric)
+        normal = rng.standard_normal((sample.patch_dim, _share(width, _N_PERTURBATIONS)))
+        directions: Array = np.linalg.solve(np.linalg.cholesky(metric).T, normal)
+        search.perturb(directions, metric)
         search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
 
 
@@ -173,11 +174,13 @@ def _share(width: float, count: int) -> int:
     return max(1, int(width * count))
 
 
-def _most_promising(sample: FilterObjective, starts: Candidates, width: float) -> Candidates:
+def _most_promising(
+    sample: FilterObjective, starts: Candidates, width: float
+) -> Candidates:
     """As many of the starts as can be explored: those of lowest loss on a few samples."""
     n_starts = len(starts.restarts)
     matrices = n_starts * sample.patch_dim**2
-    n_explored = _share(min(width, _MAX_ELEMENTS / matrices), n_starts)
+    n_explored = _share(min(sample.search_width(), _MAX_ELEMENTS / matrices), n_starts)
     if n_explored == n_starts:
         return starts
     losses = sample.few().value(starts.W, starts.signs).loss

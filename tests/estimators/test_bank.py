@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+from skconvfilter.datasets import make_filter_regression
 from skconvfilter.diagnostics import local_convexity
 from tests.estimators.cases import (
     BANK,
@@ -355,3 +357,15 @@ def test_targets_without_the_moments_needed_are_fitted(activation, targets, outp
     model = BANK.make(activation=activation, output_weights=output_weights, n_init=2)
     prediction = fit_quietly(model, X, y).predict(X)
     assert np.mean((prediction - y) ** 2) <= np.var(y) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("random_state", [0, 6])
+def test_dead_starts_on_data_far_from_zero_are_no_success(random_state):
+    X = load_digits().data
+    window = {"kernel_size": 3, "input_shape": (8, 8)}
+    bank = ConvFilterBankRegressor(1, init="random", random_state=random_state, **window)
+    teacher = np.random.default_rng(random_state).standard_normal((3, 3))
+    y = make_filter_regression(
+        X=X, estimator=ConvReLUFilterRegressor(**window), teacher=teacher
+    )[1]
+    assert bank.fit(X + 100, y).score(X + 100, y) > 0.9

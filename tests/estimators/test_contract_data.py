@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 from tests.estimators.cases import (
     BANK,
@@ -271,3 +272,9 @@ def test_a_start_that_is_too_long_leaves_the_field_to_others(case):
     teacher = data.teacher if case.is_bank else data.teacher[0]
     model = case.fit(data, init=np.stack([1e30 * teacher, teacher + 0.01]))
     assert distance(model.coef_, data.teacher) < 1e-8
+
+
+def test_a_constant_model_of_varying_targets_warns(case):
+    X, y = np.zeros((50, 4)), np.arange(50.0)
+    with pytest.warns(ConvergenceWarning, match="constant.*Remedy"):
+        case.make_for_patches().fit(X, y)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from skconvfilter import ConvPatchExtractor, ConvReLUFilterRegressor
+from skconvfilter.datasets import make_filter_regression
 from tests.estimators.cases import label, make_digits_model, values_by_loops
 
 stops_early = pytest.mark.filterwarnings("ignore:The best restart has not converged")
@@ -289,3 +291,14 @@ def test_constant_rate_has_one_stage(noisy, make_easy):
     history = make_easy(polish=False, max_iter=4, **rate).fit(noisy.X, noisy.y).history_
     np.testing.assert_allclose(history["learning_rate"][1:], 0.02)
     assert set(history["stage"][1:].ravel()) == {"stage 1"}
+
+
+def test_long_rows_are_fitted_without_estimates_that_would_take_longer():
+    X = gaussian_filter1d(np.random.default_rng(0).standard_normal((900, 300)), 1.0)
+    model = ConvReLUFilterRegressor(random_state=0)
+    y, teacher = make_filter_regression(
+        X=X, estimator=model, return_teacher=True, random_state=0
+    )[1:]
+    np.testing.assert_allclose(model.fit(X, y).filter_, teacher, atol=1e-6)
+    assert model.certificate_ is None
+    assert np.isnan([model.gamma_, model.L_, model.beta_, model.L_cross_]).all()

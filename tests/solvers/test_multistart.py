@@ -107,6 +107,25 @@ def test_banks_of_other_signs_are_no_duplicates():
     assert merged_into.tolist() == [2, 1, 2]
 
 
+def test_of_many_candidates_the_duplicates_are_those_of_a_comparison_of_all_pairs():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((12, 40))[:, rng.integers(40, size=600)]
+    W *= rng.choice([1.0, 3.0], 600)
+    W += 5e-3 * rng.standard_normal((12, 600)) * rng.choice([0.0, 1.0, 3.0], 600)
+    W[:, :2] = 0
+    signs = rng.choice([1.0, -1.0], 600)
+    ranking = rng.permutation(600)
+    expected = []
+    for column in ranking:
+        distances = np.linalg.norm(W[:, expected] - W[:, [column]], axis=0)
+        near = distances <= 1e-2 * np.linalg.norm(W[:, column])
+        if not np.any(near & (signs[expected] == signs[column])):
+            expected.append(column)
+    distinct, _ = merge_duplicates(Candidates(W, signs, np.arange(600)), ranking)
+    assert 100 < len(expected) < 500
+    assert distinct.tolist() == expected
+
+
 def search_of(objective, starts):
     """A search whose first advance leaves the starts alone."""
     search = MultiStart(starts, FLOOR)

@@ -7,6 +7,7 @@ import pytest
 
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Status, Stopping
@@ -173,6 +174,45 @@ def test_subsample_is_random_rows_in_order_or_all():
     assert subsample(objective, 1200, None) is objective
     assert n_exploration_rows(objective) == 1000
     assert n_exploration_rows(gaussian_problem(p=200).objective) == 1600
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "p", "n_rows", "n_run"),
+    [(300, 4, 5, 1000, 16), (300, 400, 60, 1000, 16), (250, 1100, 300, 1200, 6)],
+)
+def test_fewer_starts_run_where_steps_take_long(n, k, p, n_rows, n_run):
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((n, k + p - 1))
+    windows = np.lib.stride_tricks.sliding_window_view(series, p, axis=1)
+    teacher = rng.standard_normal(p) / np.sqrt(p)
+    y = np.array([np.maximum(sample @ teacher, 0).mean() for sample in windows])
+    objective = FilterObjective(*flatten_windows(windows), y)
+    assert n_exploration_rows(objective) == n_rows
+    starts = random_starts(objective)
+    starts.W[:, 4] = teacher
+    result = explore(objective, starts, sgd=False, max_polish=1)
+    assert np.isfinite(result.restart_losses).sum() == n_run
+    # Those that promise most do.
+    assert result.restart_losses[4] < 1e-20
+
+
+def test_dead_starts_do_not_agree_and_are_drawn_again():
+    problem = bank_problem(n=300)
+    objective, n_parameters = problem.objective, N_FILTERS * PATCH_DIM
+    starts = candidates(*np.zeros((6, n_parameters)), n_filters=N_FILTERS)
+    redrawn = []
+
+    def redraw(restart):
+        redrawn.append(restart)
+        return problem.teacher + 0.1 if restart == 4 else np.zeros(n_parameters)
+
+    dead = one_by_one(objective, starts)
+    # None of them is the lowest minimum, however many agree.
+    assert np.isfinite(dead.restart_losses).all()
+    result = one_by_one(objective, starts, redraw=redraw)
+    assert redrawn == [0, 1, 2, 3, 4, 5]
+    assert result.best_restart == 4
+    assert result.loss == pytest.approx(0, abs=1e-20)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
