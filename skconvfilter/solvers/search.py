@@ -174,9 +174,7 @@ def _share(width: float, count: int) -> int:
     return max(1, int(width * count))
 
 
-def _most_promising(
-    sample: FilterObjective, starts: Candidates, width: float
-) -> Candidates:
+def _most_promising(sample: FilterObjective, starts: Candidates) -> Candidates:
     """As many of the starts as can be explored: those of lowest loss on a few samples."""
     n_starts = len(starts.restarts)
     matrices = n_starts * sample.patch_dim**2
