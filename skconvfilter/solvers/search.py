@@ -132,10 +132,13 @@ def explore_and_polish(
     search.candidates = _most_promising(sample, starts)
     if solver is not None:
         search.advance(sample, solver, stopping)
+        search.keep(len(starts.restarts))  # without duplicates
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
-    if width > _LEAST_WIDTH and not search.is_settled():
+    # Of several filters that fit, the first to do so depends on rounding: where steps are
+    # fast, all of them get there.
+    if width == 1 or (width > _LEAST_WIDTH and not search.is_settled()):
         _compete(search, sample, metric, stopping, rng)
     n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
     search.keep(n_ranked)
