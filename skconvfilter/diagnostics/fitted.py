@@ -16,7 +16,7 @@ from skconvfilter.model.samples import check_any_samples, cut_into_patches, refu
 from skconvfilter.model.squared_error import Array, SquaredError
 from skconvfilter.model.validation import check_positive, check_range
 
-_NEEDED = ("coef_", "bias_", "bias_scaling_", "intercept_", "kernel_size", "alpha")
+_NEEDED = ("coef_", "bias_", "bias_scaling_", "intercept_", "penalty_", "kernel_size")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class FittedModel:
         """The squared error that was minimised, on some samples."""
         options: dict[str, Any] = {
             "sample_weight": weights,
-            "alpha": float(self.estimator.alpha),
+            "alpha": float(self.estimator.penalty_),
             "fit_intercept": self.has_intercept,
         }
         if not self.is_bank:
@@ -176,10 +176,10 @@ def check_fitted(
             f"(n_samples={len(data.y)}) for {model.n_params} parameters: standard errors "
             "need more samples than parameters. Pass more samples, or use a smaller window."
         )
-    check_positive("estimator.alpha", estimator.alpha, zero=True)
-    if model.has_scale and estimator.alpha > 0:
+    check_positive("estimator.penalty_", estimator.penalty_, zero=True)
+    if model.has_scale and estimator.penalty_ > 0:
         raise ValueError(
-            f"alpha={estimator.alpha} penalizes the filters times the output scale, and "
+            f"alpha={estimator.alpha_} penalizes the filters times the output scale, and "
             "there are no standard errors for that: fit with alpha=0."
         )
     if model.has_scale and estimator.output_scale_ == 0:

@@ -86,7 +86,7 @@ def bootstrap_fits(
 def _warm_start(estimator: Any) -> Any:
     """A copy that goes on from the fitted filters; scikit-learn's clone is not fitted."""
     start = clone(estimator).set_params(
-        warm_start=True, diagnostics=False, verbose=0, n_jobs=None
+        warm_start=True, alpha=estimator.alpha_, diagnostics=False, verbose=0, n_jobs=None
     )
     of_bank = ("output_weights_", "output_scale_")
     signs = of_bank if np.ndim(estimator.coef_) > 1 else ("sign_",)

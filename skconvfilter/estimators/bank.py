@@ -276,7 +276,7 @@ class ConvFilterBankRegressor(PatchRegressor):
         batch_size: Literal["auto"] | int = "auto",
         bias: bool = True,
         fit_intercept: bool = True,
-        alpha: float = 0.0,
+        alpha: Literal["auto"] | float = 0.0,
         max_iter: Literal["auto"] | int = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 5,
@@ -413,7 +413,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             activation=self.settings.activation,
             pooling=self.settings.pooling,
             sample_weight=dataset.weights,
-            alpha=scaling.penalty(self.settings.alpha),
+            alpha=self.settings.alpha * dataset.patch_unit**2,
             fit_intercept=self.settings.fit_intercept,
             map_blocks=map_blocks,
         )
@@ -482,12 +482,14 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             draw=draw,
             # The user's starts are used as they are.
             redraw=starts.redraw if isinstance(self.settings.init, str) else None,
+            tune=self.settings.tune_alpha,
             validation=data.validation,
             callback=callback,
         )
         grown = searches.get(found.best_restart)
         smaller = [] if grown is None else grown.smaller_banks()
-        path = evaluated_path(smaller, found, data.objective, data.validation)
+        objective = data.objective.with_alpha(found.alpha)
+        path = evaluated_path(smaller, found, objective, data.validation)
         return replace(found, path=path)
 
     def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:

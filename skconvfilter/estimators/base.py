@@ -157,6 +157,8 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     bias_: Any  # float of one filter, ndarray of shape (n_filters,) of a bank
     bias_scaling_: float
     intercept_: float
+    alpha_: float
+    penalty_: float
     loss_: float
     relative_loss_: float
     n_iter_: int

@@ -25,7 +25,7 @@ from skconvfilter.model.process_state import sklearn_checks
 from skconvfilter.model.samples import refuse_lazy_and_masked, refuse_masked
 from skconvfilter.model.validation import check_range
 
-# Samples that the unit of the biases is taken from.
+# Samples that the size of the patches is taken from.
 _SCALING_ROWS = 500
 # Of the smallest square image that rows are taken for, not to warn of every short signal.
 _MIN_SIDE = 8
@@ -40,6 +40,7 @@ class Dataset:
     targets: NDArray[np.float64]  # (n_samples,)
     weights: NDArray[np.float64] | None  # (n_samples,), positive and at most 1
     weight_unit: float = 1.0  # what the user's weights were divided by
+    patch_unit: float = 1.0  # size of the entries of the patches
 
     @property
     def n_samples(self) -> int:
@@ -67,17 +68,21 @@ class Dataset:
             return self
         return self.take(self.weights > 0)
 
-    def with_constant(self, value: float = 0.0) -> "Dataset":
-        """The same with a constant entry in every patch, by which filters have a bias.
-
-        Without a `value` it is the root mean square of the patches, so that they have about
-        the same size in its direction as in others.
-        """
+    def with_unit(self, value: float = 0.0) -> "Dataset":
+        """The same with the size of its patches; 0: the root mean square of the first."""
         if value == 0:
             some = np.asarray(self.samples[:_SCALING_ROWS], dtype=np.float64)
             weights = None if self.weights is None else self.weights[:_SCALING_ROWS]
             value = root_mean_square(some, self.geometry, weights) or 1.0
-        return replace(self, geometry=self.geometry.with_constant(value))
+        return replace(self, patch_unit=value)
+
+    def with_constant(self) -> "Dataset":
+        """The same with a constant entry in every patch, by which filters have a bias.
+
+        It is the size of the patches, so that they are as large in its direction as in
+        others.
+        """
+        return replace(self, geometry=self.geometry.with_constant(self.patch_unit))
 
 
 def check_dataset(

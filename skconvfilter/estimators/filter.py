@@ -55,7 +55,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha}{2} \left(\|w\|^2 + c^2 / u^2\right) ,
+        + \frac{\alpha}{2} \left(u^2 \|w\|^2 + c^2\right) ,
 
     with the root mean square u of the patches. With
     ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the algorithm
@@ -134,8 +134,11 @@ class ConvReLUFilterRegressor(PatchRegressor):
     output_sign : {"auto", 1, -1}, default="auto"
         The sign s. "auto": half of the random starts have each sign, and the better one
         wins; given starts, and a single start, take the sign that fits.
-    alpha : float, default=0.0
-        L2 penalty.
+    alpha : "auto" or float, default=0.0
+        L2 penalty, relative to the size of the patches: one grid serves data of all units.
+        "auto": restricted maximum likelihood chooses it where the search has ended, as if
+        the model were linear there, and the filter descends anew; exact fits keep 0. Only
+        fits that end with Levenberg-Marquardt steps choose it, for others it is 0.
     max_iter : "auto" or int, default="auto"
         Largest number of iterations of `solver`: epochs of "sgd", steps of the others.
         "auto" is 2, 20 and 100 for "sgd", "gd" and "levenberg-marquardt"; 200 and 1000 for
@@ -180,6 +183,11 @@ class ConvReLUFilterRegressor(PatchRegressor):
         b.
     sign_ : int
         s.
+    alpha_ : float
+        The alpha that was used.
+    penalty_ : float
+        The same in the units of the loss: what half of ``|w|^2 + c^2 / u^2`` is
+        multiplied by.
     loss_ : float
         The objective at the filter.
     relative_loss_ : float
@@ -290,7 +298,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         bias: bool = False,
         fit_intercept: bool = True,
         output_sign: Literal["auto", 1, -1] = "auto",
-        alpha: float = 0.0,
+        alpha: Literal["auto"] | float = 0.0,
         max_iter: Literal["auto"] | int = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 5,
@@ -440,7 +448,7 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
             dataset.geometry,
             scaling.targets(dataset.targets),
             sample_weight=dataset.weights,
-            alpha=scaling.penalty(self.settings.alpha),
+            alpha=self.settings.alpha * dataset.patch_unit**2,
             fit_intercept=self.settings.fit_intercept,
             map_blocks=map_blocks,
         )
@@ -472,7 +480,11 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
         rng: np.random.Generator,
         callback: Callback | None,
     ) -> SearchResult:
-        options: dict[str, Any] = {"validation": data.validation, "callback": callback}
+        options: dict[str, Any] = {
+            "tune": self.settings.tune_alpha,
+            "validation": data.validation,
+            "callback": callback,
+        }
         if not self.settings.polish:
             solver = solver or LevenbergMarquardt(metric=data.sample.patch_metric())
             return descend(data.objective, starts.candidates, solver, stopping, **options)

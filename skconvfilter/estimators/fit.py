@@ -199,11 +199,11 @@ class Problem(ABC, Generic[Settings, Objective]):
 
 
 def prepare(
-    problem: Problem[Any, Any], dataset: Dataset, bias_scaling: float = 0.0
+    problem: Problem[Any, Any], dataset: Dataset, patch_unit: float = 0.0
 ) -> Dataset:
     """The data as a fit uses them: in range, with a constant entry for biases.
 
-    Its value is `bias_scaling`, or follows from the samples if that is 0.
+    The size of the patches is `patch_unit`, or follows from the samples if that is 0.
 
     Raises
     ------
@@ -215,7 +215,8 @@ def prepare(
         remedies = problem.mini_batch_remedies
         refuse_mini_batches(dataset.samples, settings.batch_size, remedies)
     dataset.check_range()
-    return dataset.with_constant(bias_scaling) if settings.bias else dataset
+    dataset = dataset.with_unit(patch_unit)
+    return dataset.with_constant() if settings.bias else dataset
 
 
 def run_fit(
@@ -276,14 +277,7 @@ def run_fit(
     constant_loss = data.objective.constant_loss(starts.candidates.signs)
     as_constant = abs(search.loss - constant_loss) <= _TIE * constant_loss
     is_constant = constant_loss > stopping.floor and as_constant
-    return FitResult(
-        search,
-        scaling,
-        data.objective.alpha,
-        held_out_variance,
-        starts.warning,
-        is_constant,
-    )
+    return FitResult(search, scaling, held_out_variance, starts.warning, is_constant)
 
 
 def _split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -69,9 +69,9 @@ class Scaling(NamedTuple):
         return shifted / self.target_scale
 
     def penalty(self, alpha: float) -> float:
-        """L2 penalty in the units of the fit."""
+        """L2 penalty in the units of the user."""
         # With an output scale it is on the filters times that scale, as large as targets.
-        return alpha if self.homogeneity is None else alpha * self._ratio
+        return alpha if self.homogeneity is None else alpha / self._ratio
 
     def inner_rate(self, rate: Numbers) -> Numbers:
         """Learning rate in the units of the fit."""
@@ -136,7 +136,6 @@ class FitResult(NamedTuple):
 
     search: SearchResult
     scaling: Scaling
-    alpha: float  # L2 penalty
     held_out_variance: float | None  # of the targets held out, if there are
     start_warning: str | None  # what the user should know of the starts
     is_constant: bool  # whether the best filters are dead although the targets vary
@@ -149,7 +148,7 @@ def search_attributes(
     search, scaling = result.search, result.scaling
     history = _history(dataset, result)
     scaled_filters = np.abs(search.sign).max() * search.w
-    squares = _mean_squares(search.loss, result.alpha, scaled_filters)
+    squares = _mean_squares(search.loss, search.alpha, scaled_filters)
     ran = np.isfinite(search.history["loss"][:, search.best_restart])
     path: NDArray[np.floating[Any]]
     path = scaling.filters(search.history["filters"][ran, search.best_restart])
@@ -161,6 +160,8 @@ def search_attributes(
     fitted = {
         "loss_": float(scaling.losses(search.loss)),
         "relative_loss_": float(_relative(squares, dataset, scaling)),
+        "alpha_": search.alpha / dataset.patch_unit**2,
+        "penalty_": scaling.penalty(search.alpha),
         "n_iter_": max(1, int(ran.sum()) - 1),
         "loss_curve_": history["loss"][ran, search.best_restart],
         "coef_path_": coef_path,
@@ -223,7 +224,7 @@ def checked_filters(
 def _history(dataset: Dataset, result: FitResult) -> dict[str, NDArray[Any]]:
     scaling, raw = result.scaling, result.search.history
     scaled_filters = raw["scale"][:, :, np.newaxis] * raw["filters"]
-    squares = _mean_squares(raw["loss"], result.alpha, scaled_filters)
+    squares = _mean_squares(raw["loss"], raw["alpha"], scaled_filters)
     with np.errstate(over="ignore", invalid="ignore"):
         history = {
             "iteration": np.arange(len(raw["loss"])),
@@ -239,7 +240,7 @@ def _history(dataset: Dataset, result: FitResult) -> dict[str, NDArray[Any]]:
     return history
 
 
-def _mean_squares(losses: Numbers, alpha: float, filters: NDArray[np.float64]) -> Numbers:
+def _mean_squares(losses: Numbers, alpha: Numbers, filters: NDArray[np.float64]) -> Numbers:
     """Mean squared errors at filters (..., p): the losses without the penalty."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares = 2 * losses - alpha * np.sum(filters**2, axis=-1)

@@ -49,6 +49,7 @@ class FitSettings:
     fit_intercept: bool
     bias: bool
     alpha: float
+    tune_alpha: bool  # by steps that follow the search, which is without a penalty
     max_iter: int
     tol: float
     n_iter_no_change: int
@@ -96,6 +97,7 @@ def check_filter_settings(
     rules = ("two-stage", "constant", "theory")
     common = _check_common(estimator, n_samples, max_iter=table, rules=rules)
     alone = common["solver"] == "levenberg-marquardt"
+    common["tune_alpha"] &= alone or polish
     return FilterSettings(
         **common,
         init=_check_init(estimator.init, layout),
@@ -133,6 +135,9 @@ def check_bank_settings(
         work = step_work(n_rows, layout.n_patches, n_parameters)
         affordable = int(_FORWARD_BUDGET / work) if forward else _N_INIT_OF_BANK
         common["n_init"] = min(max(affordable, 1), _N_INIT_OF_BANK)
+    # With an output scale the penalty is not on the parameters that are linearised.
+    homogeneous = ACTIVATIONS[activation].homogeneity is not None
+    common["tune_alpha"] &= common["solver"] == "levenberg-marquardt" and homogeneous
     return BankSettings(
         **common,
         init=init,
@@ -198,6 +203,7 @@ def _check_common(
     _check_jobs(estimator.n_jobs)
     _check_verbose(estimator.verbose)
     check_boolean("warm_start", estimator.warm_start)
+    tune_alpha = is_option(estimator.alpha, "auto")
     learning_rate = estimator.learning_rate
     if not callable(learning_rate):
         learning_rate = check_option("learning_rate", learning_rate, rules)
@@ -217,7 +223,8 @@ def _check_common(
         ),
         "fit_intercept": fit_intercept,
         "bias": check_boolean("bias", estimator.bias),
-        "alpha": _check_real("alpha", estimator.alpha, low=0.0),
+        "alpha": 0.0 if tune_alpha else _check_real("alpha", estimator.alpha, low=0.0),
+        "tune_alpha": tune_alpha,
         "max_iter": max_iter[solver] if n_iterations == "auto" else n_iterations,
         "tol": _check_real("tol", estimator.tol, low=0.0),
         "n_iter_no_change": check_integer(

@@ -57,8 +57,10 @@ def continue_stream(
     weights = np.ones(dataset.n_samples) if dataset.weights is None else dataset.weights
     state = _present_state(estimator, dataset, problem, seeds)
     unit = state.weight_unit or dataset.weight_unit * float(weights.mean())
-    learner = RecursiveLeastSquares(settings.alpha, settings.fit_intercept)
-    state = state._replace(weight_unit=unit)
+    patch_unit = state.patch_unit or dataset.patch_unit
+    penalty = settings.alpha * patch_unit**2
+    learner = RecursiveLeastSquares(penalty, settings.fit_intercept)
+    state = state._replace(weight_unit=unit, patch_unit=patch_unit)
     weights = weights * _relative_unit(dataset.weight_unit, unit)
     chunk_size = learner.chunk_size(state.theta.shape[1])
     for start in range(0, dataset.n_samples, chunk_size):
@@ -74,6 +76,8 @@ def continue_stream(
     fitted = filter_attributes(dataset, w, state.signs[best], intercept)
     fitted |= {
         "loss_": 0.5 * float(state.error[best] / state.weight[best]),
+        "alpha_": settings.alpha,
+        "penalty_": penalty,
         "best_restart_": best,
         "n_iter_": int(getattr(estimator, "n_iter_", 0)) + 1,
         "n_samples_seen_": state.n_seen,

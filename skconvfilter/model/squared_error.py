@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial, reduce
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -228,6 +229,12 @@ class SquaredError(ABC):
             sample_weight=self.sample_weight[rows],
             map_blocks=self.map_blocks,
         )
+
+    def with_alpha(self, alpha: float) -> Self:
+        """The same with another penalty."""
+        objective = copy(self)
+        objective.alpha = alpha
+        return objective
 
     def in_memory(self) -> Self:
         """The objective with all samples in memory; itself if they already are."""

@@ -206,7 +206,7 @@ def run(
     # Overflow is a result here (DIVERGED), not an accident to warn of.
     with np.errstate(over="ignore", invalid="ignore"):
         state = solver.init(objective, W, signs)
-        progress = _Progress(state, validation, stopping)
+        progress = _Progress(state, objective.alpha, validation, stopping)
         for _ in range(stopping.max_iter):
             running = progress.running()
             if len(running) == 0:
@@ -224,8 +224,13 @@ class _Progress:
     """Best iterates so far, patience, and the record of every restart."""
 
     def __init__(
-        self, state: SolverState, validation: SquaredError | None, stopping: Stopping
+        self,
+        state: SolverState,
+        alpha: float,
+        validation: SquaredError | None,
+        stopping: Stopping,
     ) -> None:
+        self.alpha = alpha
         self.validation = validation
         self.stopping = stopping
         n_restarts = state.W.shape[1]
@@ -303,6 +308,7 @@ class _Progress:
         ran[running] = True
         numbers = {
             "loss": state.evaluation.loss,
+            "alpha": np.full(len(score), self.alpha),
             "score": score,
             "gradient_norm": np.linalg.norm(state.gradient, axis=1),
             "learning_rate": state.learning_rate,

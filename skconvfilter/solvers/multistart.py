@@ -43,6 +43,7 @@ class SearchResult:
     loss: float
     score: float  # validation loss where there is a validation set, else `loss`
     status: Status
+    alpha: float  # penalty that `loss` is with
     best_restart: int
     restart_losses: Array  # (n_init,), on all samples; NaN if it never ran
     history: History  # with R = n_init: a column for each restart
@@ -310,6 +311,7 @@ class MultiStart:
             loss=float(result.loss[winner]),
             score=float(result.score[winner]),
             status=Status.STOPPED if self.stopped else result.status[winner],
+            alpha=objective.alpha,
             best_restart=int(restarts[winner]),
             restart_losses=restart_losses,
             history=history,

@@ -35,6 +35,7 @@ class StreamState(NamedTuple):
     recent_weight: Array
     age: Array  # (R,), samples that each filter has seen
     weight_unit: float  # what the weights are divided by; 0 before any are known
+    patch_unit: float  # size of the entries of the patches; 0 before any are known
     n_seen: int
     n_redrawn: int  # `n_seen` when filters were last drawn anew
 
@@ -53,6 +54,7 @@ def start_stream(W: Array, signs: Array, intercept: float | Array = 0.0) -> Stre
         recent_weight=np.zeros(n_filters),
         age=np.zeros(n_filters),
         weight_unit=0.0,
+        patch_unit=0.0,
         n_seen=0,
         n_redrawn=0,
     )

@@ -11,6 +11,7 @@ from skconvfilter.model.squared_error import FULL_WORK, Array, SquaredError, ste
 from skconvfilter.solvers.driver import Callback, Solver, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, MultiStart, SearchResult
+from skconvfilter.solvers.penalty import tune_penalty
 
 # An early ranking by loss drops starts that would end well, so many are kept for long.
 # benchmarks/recovery.py measures what these constants reach.
@@ -66,6 +67,7 @@ def descend(
     solver: Solver,
     stopping: Stopping,
     *,
+    tune: bool = False,
     validation: SquaredError | None = None,
     callback: Callback | None = None,
 ) -> SearchResult:
@@ -77,6 +79,9 @@ def descend(
     starts : Candidates
     solver : Solver
     stopping : Stopping
+    tune : bool, default=False
+        Whether Levenberg-Marquardt steps follow that choose the penalty, see
+        :func:`~skconvfilter.solvers.penalty.tune_penalty`; for that solver only.
     validation : SquaredError, default=None
         If given, its loss decides in place of the training loss.
     callback : Callback, default=None
@@ -87,6 +92,9 @@ def descend(
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
     search.advance(objective, solver, stopping)
+    if tune:
+        assert isinstance(solver, LevenbergMarquardt)
+        objective = tune_penalty(search, objective, solver, stopping)
     return search.finish(objective)
 
 
@@ -99,6 +107,7 @@ def explore_and_polish(
     *,
     max_polish: int,
     rng: np.random.Generator,
+    tune: bool = False,
     validation: FilterObjective | None = None,
     callback: Callback | None = None,
 ) -> SearchResult:
@@ -112,7 +121,7 @@ def explore_and_polish(
 
     Parameters
     ----------
-    objective, starts, stopping, validation, callback
+    objective, starts, stopping, tune, validation, callback
         As for :func:`descend`.
     sample : FilterObjective
         The subsample, see :func:`subsample`.
@@ -146,7 +155,10 @@ def explore_and_polish(
     if n_ranked > 1:
         search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
         search.keep(_share(width, _N_POLISHED))
-    search.advance(objective, polisher, replace(stopping, max_iter=max_polish))
+    last = replace(stopping, max_iter=max_polish)
+    search.advance(objective, polisher, last)
+    if tune:
+        objective = tune_penalty(search, objective, polisher, last)
     return search.finish(objective)
 
 
@@ -203,6 +215,7 @@ def sequential_multistart(
     *,
     draw: Draw | None = None,
     redraw: Redraw | None = None,
+    tune: bool = False,
     validation: SquaredError | None = None,
     callback: Callback | None = None,
 ) -> SearchResult:
@@ -214,7 +227,7 @@ def sequential_multistart(
 
     Parameters
     ----------
-    objective, starts, solver, stopping, validation, callback
+    objective, starts, solver, stopping, tune, validation, callback
         As for :func:`descend`.
     sample : SquaredError
         The subsample that starts are compared on; may be `objective` itself.
@@ -248,6 +261,9 @@ def sequential_multistart(
     if sample is not objective:
         search.keep(1 if search.is_settled() else _N_FINALISTS)
         search.advance(objective, solver, stopping)
+    if tune:
+        assert isinstance(solver, LevenbergMarquardt)
+        objective = tune_penalty(search, objective, solver, stopping)
     return search.finish(objective)
 
 

@@ -260,7 +260,7 @@ def objective(model, X, y, weights=None):
     if model.bias_scaling_ > 0:
         norms += np.sum(np.square(model.bias_) / model.bias_scaling_**2)
     scale = getattr(model, "output_scale_", 1)
-    return (squares + model.alpha * scale**2 * norms) / 2
+    return (squares + model.penalty_ * scale**2 * norms) / 2
 
 
 def distance(coef, expected, signs=None, expected_signs=None):
