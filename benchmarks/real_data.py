@@ -147,7 +147,7 @@ def fit_banks(results, task, train, test, sizes):
     X, y = task.X[train], task.y[train]
     for n_filters in sizes:
         bank = ConvFilterBankRegressor(
-            n_filters, **task.window, alpha=1e-6, diagnostics=False, random_state=0
+            n_filters, **task.window, alpha="auto", diagnostics=False, random_state=0
         )
         seconds = fit(bank, X, y)
         results.add(f"bank of {n_filters}", bank, seconds, task.X[test], task.y[test])

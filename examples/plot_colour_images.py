@@ -69,7 +69,7 @@ y = labels()
 clean = ConvReLUFilterRegressor(diagnostics=False, random_state=0)
 clean.fit(X_train, y[:1_000])
 noisy = [
-    ConvReLUFilterRegressor(alpha=1e-3, diagnostics=False, random_state=0).fit(
+    ConvReLUFilterRegressor(alpha=5e-3, diagnostics=False, random_state=0).fit(
         X_train, labels(snr=10, random_state=seed)[:1_000]
     )
     for seed in SEEDS

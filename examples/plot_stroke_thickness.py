@@ -88,7 +88,7 @@ def random_responses(patches):
     return np.hstack([(responses > 0).mean(axis=1), responses.clip(0).mean(axis=1)])
 
 
-bank = ConvFilterBankRegressor(2, alpha=1e-5, diagnostics=False, random_state=0, **window)
+bank = ConvFilterBankRegressor(2, alpha=1e-4, diagnostics=False, random_state=0, **window)
 models = {
     "filter": ConvReLUFilterRegressor(
         bias=True, diagnostics=False, random_state=0, **window

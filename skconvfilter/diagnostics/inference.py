@@ -305,7 +305,7 @@ class Inference(Summary):
     @property
     def _undetermined(self) -> FloatArray:
         """Directions (n, n_params) that neither data nor a penalty determine."""
-        penalized = float(self.model.estimator.alpha) > 0
+        penalized = float(self.model.estimator.penalty_) > 0
         directions = self.identifiability.open_directions
         return directions[:0] if penalized else directions
 
@@ -360,12 +360,13 @@ def inference(
     .. math::
 
         H^{-1} \Big(\sum_n \omega_n^2 r_n^2 J_n J_n^\top \Big) H^{-1}, \qquad
-        H = \sum_n \omega_n J_n J_n^\top + n \alpha I ,
+        H = \sum_n \omega_n J_n J_n^\top + n \lambda I ,
 
-    for noise of unequal variance ("HC0", [1]_); "HC3" [2]_ divides each residual by one
-    less its leverage. "classical" assumes equal variances, and "cluster" [3]_ independent
-    groups. These are approximations for many samples, and valid only if the data determine
-    the filter: the result says so in `identifiability`.
+    with the penalty :math:`\lambda`, `penalty_`, of the weights, for noise of unequal
+    variance ("HC0", [1]_); "HC3" [2]_ divides each residual by one less its leverage.
+    "classical" assumes equal variances, and "cluster" [3]_ independent groups. These are
+    approximations for many samples, and valid only if the data determine the filter: the
+    result says so in `identifiability`.
 
     Parameters
     ----------
@@ -555,7 +556,7 @@ def _notes(result: Inference) -> list[str]:
             f"Bootstrap: {len(result.bootstrap.params)} resamples, {share:.0f} % of which "
             "end at another minimum."
         )
-    if float(result.model.estimator.alpha) > 0:
+    if float(result.model.estimator.penalty_) > 0:
         notes.append(
             "alpha > 0: intervals are those of what the penalized fit estimates, which is "
             "biased towards 0."

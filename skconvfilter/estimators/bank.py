@@ -49,7 +49,7 @@ class ConvFilterBankRegressor(PatchRegressor):
     .. math::
 
         \frac{1}{2 \sum_n \omega_n} \sum_n \omega_n (\hat y_n - y_n)^2
-        + \frac{\alpha s^2}{2} \sum_j \left(\|w_j\|^2 + c_j^2 / u^2\right) .
+        + \frac{\alpha s^2}{2} \sum_j \left(u^2 \|w_j\|^2 + c_j^2\right) .
 
     With ``output_weights="ones", pooling="sum", bias=False, fit_intercept=False`` this is
     the model of [1]_, and ``init="tensor"`` its algorithm: the tensor method, followed by
@@ -116,8 +116,11 @@ class ConvFilterBankRegressor(PatchRegressor):
         Whether to fit the biases c, as in ``torch.nn.Conv2d``. If False, they are 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
-    alpha : float, default=0.0
-        L2 penalty; it is on the filters times the output scale.
+    alpha : "auto" or float, default=0.0
+        L2 penalty of the filters times the output scale, relative to the size of the
+        patches and, of "squared_relu", to that of filters that fit targets of unit
+        variance. "auto": as of :class:`ConvReLUFilterRegressor`; it is 0 for activations
+        with an output scale. Banks of many filters on noisy data need it most.
     max_iter : "auto" or int, default="auto"
         Largest number of iterations of a start. "auto" is 200 steps of
         "levenberg-marquardt", 3000 of "gd", 200 epochs of "sgd".
@@ -162,6 +165,11 @@ class ConvFilterBankRegressor(PatchRegressor):
         :class:`ConvReLUFilterRegressor`.
     intercept_ : float
         b.
+    alpha_ : float
+        The alpha that was used.
+    penalty_ : float
+        The same in the units of the loss: what half of the sum of
+        ``s^2 (|w_j|^2 + c_j^2 / u^2)`` is multiplied by.
     loss_ : float
         The objective at the filters.
     relative_loss_ : float

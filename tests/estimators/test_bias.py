@@ -122,6 +122,7 @@ def test_the_penalty_counts_it(biased):
     model = make_filter(alpha=1e-3).fit(X, y)
     scale = model.bias_scaling_
     patches = with_constant(X, scale)
+    # The constant entry makes the patches as large in the mean as they are without.
     explicit = ConvReLUFilterRegressor(alpha=1e-3, **QUICK).fit(patches, y)
     assert model.loss_ == pytest.approx(explicit.loss_, rel=1e-6)
 
