@@ -129,8 +129,8 @@ class ConvFilterBankRegressor(PatchRegressor):
     n_iter_no_change : int, default=5
         Iterations without progress after which a start has converged.
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the samples and to keep the iterate,
-        and the restart, with the lowest loss on them.
+        Whether to hold out `validation_fraction` of the samples, or the `X_val` that `fit`
+        is given, and to keep the iterate, and the restart, with the lowest loss on them.
     validation_fraction : float, default=0.1
         Share of samples held out.
     warm_start : bool, default=False

@@ -152,6 +152,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     n_jobs: int | None
     random_state: Any
     warm_start: bool
+    early_stopping: bool
 
     coef_: NDArray[np.floating[Any]]
     bias_: Any  # float of one filter, ndarray of shape (n_filters,) of a bank
@@ -184,7 +185,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     ) -> NDArray[np.float64]:
         """Predictions (n_samples,) for flat samples."""
 
-    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model.
 
         scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
@@ -198,6 +206,12 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights; only their ratios matter, and zero leaves a sample out.
+        X_val : array of one of the forms of `X`, default=None
+            With ``early_stopping=True``, samples that decide in place of a random part of
+            `X`. Give them where samples are not independent, as overlapping windows of a
+            series, or images of one person: a random part is then too much like the rest.
+        y_val : array-like of shape (n_validation_samples,), default=None
+            Their targets.
 
         Returns
         -------
@@ -217,7 +231,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             If the data do not meet what the settings assume.
         """
         with unchanged_on_failure(self):
-            problem, dataset, result = self._fit(X, y, sample_weight)
+            problem, dataset, result = self._fit(X, y, sample_weight, X_val, y_val)
         for message in problem.warnings(dataset, result):
             warnings.warn(message, UserWarning, stacklevel=2)
         if result.is_constant:
@@ -240,11 +254,12 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
 
     @with_callbacks
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any
     ) -> tuple[Problem[Any, Any], Dataset, FitResult]:
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         problem = self._problem(dataset)
         dataset = prepare(problem, dataset)
+        held_out = self._validation_data(X_val, y_val, dataset)
         filters = self._fitted_filters(dataset.geometry)
         seeds = Seeds.draw(self.random_state, problem.settings.n_init)
         callbacks = FitCallbacks(self, X, y, sample_weight)
@@ -254,6 +269,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
                 problem,
                 dataset,
                 seeds,
+                held_out=held_out,
                 fitted=filters,
                 map_blocks=map_blocks,
                 callback=callbacks.on_iteration(prediction_attributes),
@@ -265,6 +281,26 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         replace_fitted(self, fitted)
         callbacks.on_fit_end(result.search, fitted["loss_"])
         return problem, dataset, result
+
+    def _validation_data(self, X_val: Any, y_val: Any, dataset: Dataset) -> Dataset | None:
+        if X_val is None and y_val is None:
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("Pass X_val and y_val together: one of them is None.")
+        if not self.early_stopping:
+            raise ValueError(
+                "X_val and y_val decide with early_stopping=True only: set it, or leave "
+                "them out."
+            )
+        try:
+            held_out = check_dataset(self, X_val, y_val, None, reset=False)
+            held_out.check_range()
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"X_val and y_val, in the place of X and y: {error}"
+            ) from error
+        held_out = held_out.with_unit(dataset.patch_unit)
+        return held_out.with_constant() if dataset.geometry.layout.constant else held_out
 
     @in_blocks
     def predict(self, X: Any) -> NDArray[np.floating[Any]]:

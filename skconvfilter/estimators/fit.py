@@ -224,6 +224,7 @@ def run_fit(
     dataset: Dataset,
     seeds: Seeds,
     *,
+    held_out: Dataset | None = None,
     fitted: FittedFilters | None = None,
     map_blocks: Callable[..., Any] = map,
     callback: Callable[..., bool] | None = None,
@@ -236,6 +237,8 @@ def run_fit(
     dataset : Dataset
         Prepared, see :func:`prepare`.
     seeds : Seeds
+    held_out : Dataset, default=None
+        Validation data; without them early stopping holds out some of the samples.
     fitted : FittedFilters, default=None
         Filters to go on from, in place of the starts of the settings.
     map_blocks : callable, default=map
@@ -249,8 +252,7 @@ def run_fit(
     result : FitResult
     """
     settings = problem.settings
-    held_out = None
-    if settings.early_stopping:
+    if settings.early_stopping and held_out is None:
         dataset, held_out = _split(dataset, settings.validation_fraction, seeds.split)
     scaling = Scaling.of(
         dataset.targets,

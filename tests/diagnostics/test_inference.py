@@ -176,7 +176,7 @@ def test_a_penalty_counts_in_the_number_of_parameters(problem):
     result = inference(model, X, y)
     J = design(X, model)
     J[:, P] *= model.bias_scaling_  # the penalty is on the bias in these units
-    penalty = len(y) * 0.1 * np.diag([1.0] * (P + 1) + [0.0])
+    penalty = len(y) * model.penalty_ * np.diag([1.0] * (P + 1) + [0.0])
     hat = np.trace(np.linalg.solve(J.T @ J + penalty, J.T @ J))
     assert_allclose(result.df_model, hat)
     assert hat < P + 1.5

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -69,7 +71,9 @@ def play(*losses, tol=1e-3, n_iter_no_change=100, floor=0.0, max_iter=None, **op
         max_iter = n_iterations - 1
     stopping = Stopping(max_iter, tol, n_iter_no_change, floor)
     W, signs = np.zeros((2, n_filters)), np.ones(n_filters)
-    return solver, run(solver, None, W, signs, stopping, **options)
+    # A script needs no samples.
+    objective = SimpleNamespace(alpha=0.0)
+    return solver, run(solver, objective, W, signs, stopping, **options)
 
 
 def test_stops_at_max_iter():

@@ -63,6 +63,8 @@ def test_loss_never_rises(fit_intercept):
 class Bowl:
     """Half the curvature times |w|^2, with a Gauss-Newton matrix that claims 1."""
 
+    alpha = 0.0
+
     def __init__(self, curvature):
         self.curvature = curvature
 
