@@ -19,7 +19,7 @@ GEOMETRY = ["kernel_size", "input_shape", "stride", "padding", "dilation"]
 # By the name of a parameter, which means the same for every estimator.
 OPTIONS = {
     "activation": st.sampled_from(list(ACTIVATIONS)),
-    "alpha": st.sampled_from([0.0, 1e-3, 1.0, 1e3]),
+    "alpha": st.sampled_from([0.0, 1e-3, 1.0, 1e3, "auto"]),
     "batch_size": st.just("auto") | st.integers(1, 40),
     "contraction": st.sampled_from(["all", "single"]),
     "bias": st.booleans(),
