@@ -433,7 +433,8 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
     """One filter: explored from many starts on a subsample, and polished."""
 
     settings: FilterSettings
-    homogeneity, either_sign = 1, False
+    homogeneity = 1
+    either_sign = False
     mini_batch_remedies = "polish=True, solver='gd'"
 
     @property
