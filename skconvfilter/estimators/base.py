@@ -259,7 +259,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         dataset = check_dataset(self, X, y, sample_weight, reset=True)
         problem = self._problem(dataset)
         dataset = prepare(problem, dataset)
-        held_out = self._validation_data(X_val, y_val, dataset)
+        held_out = self._validation_data(problem, X_val, y_val, dataset.patch_unit)
         filters = self._fitted_filters(dataset.geometry)
         seeds = Seeds.draw(self.random_state, problem.settings.n_init)
         callbacks = FitCallbacks(self, X, y, sample_weight)
@@ -282,7 +282,10 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         callbacks.on_fit_end(result.search, fitted["loss_"])
         return problem, dataset, result
 
-    def _validation_data(self, X_val: Any, y_val: Any, dataset: Dataset) -> Dataset | None:
+    def _validation_data(
+        self, problem: Problem[Any, Any], X_val: Any, y_val: Any, patch_unit: float
+    ) -> Dataset | None:
+        """The user's samples for early stopping, as the fit uses its own."""
         if X_val is None and y_val is None:
             return None
         if X_val is None or y_val is None:
@@ -294,13 +297,11 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             )
         try:
             held_out = check_dataset(self, X_val, y_val, None, reset=False)
-            held_out.check_range()
+            return prepare(problem, held_out, patch_unit)
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"X_val and y_val, in the place of X and y: {error}"
             ) from error
-        held_out = held_out.with_unit(dataset.patch_unit)
-        return held_out.with_constant() if dataset.geometry.layout.constant else held_out
 
     @in_blocks
     def predict(self, X: Any) -> NDArray[np.floating[Any]]:
