@@ -397,14 +397,18 @@ class SquaredError(ABC):
         The penalty is the squared error of one more sample for each parameter, of which
         the parameter times the factor is the value, and the target is 0.
         """
-        n_last = 1 + self.fits_scale
-        rows = np.repeat(W.T[:, :, np.newaxis], n_last, axis=2)
-        if order >= 1:
-            derivatives = np.broadcast_to(np.eye(len(W)), (len(signs), len(W), len(W)))
-            rows = np.concatenate([derivatives, rows], axis=2)
-        against = rows if order == 2 else rows[:, :, -n_last:]
-        penalties = self._penalties(signs)[:, np.newaxis, np.newaxis]
-        return penalties * (rows.transpose(0, 2, 1) @ against)
+        n_parameters, n_last = len(W) if order else 0, 1 + self.fits_scale
+        n_against = n_last + (n_parameters if order == 2 else 0)
+        products = np.empty((len(signs), n_parameters + n_last, n_against))
+        products[:, n_parameters:, -n_last:] = np.sum(W**2, axis=0)[
+            :, np.newaxis, np.newaxis
+        ]
+        if order:
+            products[:, :n_parameters, -n_last:] = W.T[:, :, np.newaxis]
+        if order == 2:
+            products[:, :n_parameters, :n_parameters] = np.eye(n_parameters)
+            products[:, n_parameters:, :n_parameters] = W.T[:, np.newaxis]
+        return self._penalties(signs)[:, np.newaxis, np.newaxis] * products
 
     def _with_best_scale(self, mean: Array, scatter: Array) -> tuple[Array, Array, Array]:
         """Eliminate the factor of the values, the last column but one.
