@@ -203,7 +203,7 @@ def _check_common(
     _check_jobs(estimator.n_jobs)
     _check_verbose(estimator.verbose)
     check_boolean("warm_start", estimator.warm_start)
-    tune_alpha = is_option(estimator.alpha, "auto")
+    alpha = _check_auto_or_real("alpha", estimator.alpha)
     learning_rate = estimator.learning_rate
     if not callable(learning_rate):
         learning_rate = check_option("learning_rate", learning_rate, rules)
@@ -211,11 +211,11 @@ def _check_common(
         "solver": solver,
         "n_init": _check_n_init(estimator.n_init),
         "learning_rate": learning_rate,
-        "learning_rate_init": _check_rate(
-            "learning_rate_init", estimator.learning_rate_init
+        "learning_rate_init": _check_auto_or_real(
+            "learning_rate_init", estimator.learning_rate_init, open_low=True
         ),
-        "learning_rate_final": _check_rate(
-            "learning_rate_final", estimator.learning_rate_final
+        "learning_rate_final": _check_auto_or_real(
+            "learning_rate_final", estimator.learning_rate_final, open_low=True
         ),
         "switch": _check_auto_or_integer("switch", estimator.switch),
         "batch_size": _check_batch_size(
@@ -223,8 +223,8 @@ def _check_common(
         ),
         "fit_intercept": fit_intercept,
         "bias": check_boolean("bias", estimator.bias),
-        "alpha": 0.0 if tune_alpha else _check_real("alpha", estimator.alpha, low=0.0),
-        "tune_alpha": tune_alpha,
+        "alpha": 0.0 if alpha == "auto" else alpha,
+        "tune_alpha": alpha == "auto",
         "max_iter": max_iter[solver] if n_iterations == "auto" else n_iterations,
         "tol": _check_real("tol", estimator.tol, low=0.0),
         "n_iter_no_change": check_integer(
@@ -263,11 +263,15 @@ def _check_auto_or_integer(name: str, value: Any) -> Any:
     return "auto" if is_option(value, "auto") else check_integer(name, value, minimum=1)
 
 
-def _check_rate(name: str, rate: Any) -> str | float:
-    """Return "auto", or a positive rate as a float."""
-    if is_option(rate, "auto"):
+def _check_auto_or_real(
+    name: str, value: Any, *, open_low: bool = False
+) -> Literal["auto"] | float:
+    """Return "auto", or `value` as a float of at least, or above, 0."""
+    if is_option(value, "auto"):
         return "auto"
-    return _check_real(name, rate, low=0.0, open_low=True)
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be 'auto' or a number, got {value!r}.")
+    return _check_real(name, value, low=0.0, open_low=open_low)
 
 
 def _check_jobs(n_jobs: Any) -> None:
