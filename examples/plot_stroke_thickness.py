@@ -191,13 +191,14 @@ for i, (name, size) in enumerate(sizes.items()):
     mean = scores[:, i].mean()
     ax.vlines(size, scores[:, i].min(), scores[:, i].max(), color=colour)
     ax.semilogx(size, mean, marker, color=colour)
-    shift, side_of_text = (-8, "right") if size > 1_000 else (8, "left")
+    has_room = 30 < size < 1_000  # to the right
+    shift, side_of_text = (8, "left") if has_room else (-8, "right")
     ax.annotate(
         name, (size, mean), (shift, 0), textcoords="offset points", color=colour,
         ha=side_of_text, va="center",
     )  # fmt: skip
 ax.set(xlabel="numbers in the model", title="Stroke thickness")
-ax.set(ylabel="R2 on test images (mean and range of 3 splits)", xlim=(15, 60_000))
+ax.set(ylabel="R2 on test images (mean and range of 3 splits)", xlim=(7, 60_000))
 above, below = right.subfigures(2, 1, height_ratios=[1.2, 1])
 titles = [f"{'added' if sign > 0 else 'subtracted'} response" for sign in signs]
 FilterDisplay.from_filters(filters, titles=titles, axes=above.subplots(1, 2))
