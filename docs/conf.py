@@ -86,6 +86,8 @@ sphinx_gallery_conf = {
     "image_scrapers": "gallery.scrape",
     "image_srcset": ["2x"],
     "show_memory": False,
+    # As many examples at once as sphinx -j says.
+    "parallel": True,
     # Its page loads scripts from elsewhere.
     "write_computation_times": False,
     "download_all_examples": False,

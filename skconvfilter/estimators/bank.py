@@ -465,6 +465,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         explored = data.sample
         if starts.forward:
             explored = subsample(explored, self.settings.forward_rows, rng)
+            explored = explored.in_single_precision()
 
         def draw(restarts: Sequence[int], callback: Callback | None) -> Candidates:
             drawn = starts.candidates.take(restarts)
@@ -487,6 +488,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             starts.candidates,
             solver,
             stopping,
+            n_if_noisy=self.settings.n_init_if_noisy,
             draw=draw,
             # The user's starts are used as they are.
             redraw=starts.redraw if isinstance(self.settings.init, str) else None,

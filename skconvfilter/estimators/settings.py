@@ -31,8 +31,9 @@ _FULL_BATCH, _MINI_BATCH = 200, 16
 # Samples of a forward start: so many, or so many for each entry of the filters.
 _FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER = 1000, 20
 # Starts of a bank, and the work of one step on the samples of a forward start, see
-# `step_work`, that they may take together.
+# `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
+_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 4e8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class BankSettings(FitSettings):
     pooling: str
     output_weights: str
     forward_rows: int
+    n_init_if_noisy: int
     contraction: Literal["all", "single"]
 
 
@@ -131,10 +133,14 @@ def check_bank_settings(
     n_parameters = n_filters * layout.patch_dim
     forward_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
     if common["n_init"] == "auto":
-        n_rows = min(n_samples, forward_rows)
-        work = step_work(n_rows, layout.n_patches, n_parameters)
-        affordable = int(_FORWARD_BUDGET / work) if forward else _N_INIT_OF_BANK
-        common["n_init"] = min(max(affordable, 1), _N_INIT_OF_BANK)
+        n_init_if_noisy = common["n_init"] = _N_INIT_OF_BANK
+        if forward:
+            work = step_work(min(n_samples, forward_rows), layout.n_patches, n_parameters)
+            n_init_if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
+            n_init = _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
+            common["n_init"] = n_init
+    else:
+        n_init_if_noisy = common["n_init"]
     # With an output scale the penalty is not on the parameters that are linearised.
     homogeneous = ACTIVATIONS[activation].homogeneity is not None
     common["tune_alpha"] &= common["solver"] == "levenberg-marquardt" and homogeneous
@@ -146,8 +152,13 @@ def check_bank_settings(
         pooling=check_option("pooling", estimator.pooling, POOLINGS),
         output_weights=check_option("output_weights", estimator.output_weights, weights),
         forward_rows=forward_rows,
+        n_init_if_noisy=n_init_if_noisy,
         contraction=check_option("contraction", estimator.contraction, ("all", "single")),
     )
+
+
+def _from_1_to(largest: int, number: float) -> int:
+    return min(max(int(number), 1), largest)
 
 
 def check_count(name: str, value: Any) -> int:

@@ -2,7 +2,7 @@
 
 import sys
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,10 +119,21 @@ def check_range(name: str, array: Numbers) -> None:
     array : ndarray or SampleBlocks
         Finite and not empty. All zeros are within the range.
     """
-    smallest, largest = _LIMITS["float32" if array.dtype == np.float32 else "float64"]
-    size = max(abs(float(array.min())), abs(float(array.max())))
-    if size and not smallest <= size <= largest:
+    dtype = "float32" if array.dtype == np.float32 else "float64"
+    if not is_in_range(array, dtype):
+        smallest, largest = _LIMITS[dtype]
         raise ValueError(
-            f"The largest entry of {name} is {size:.3g} in size, expected from "
+            f"The largest entry of {name} is {_size(array):.3g} in size, expected from "
             f"{smallest:g} to {largest:g}. Rescale {name}."
         )
+
+
+def is_in_range(array: Numbers, dtype: Literal["float32", "float64"]) -> bool:
+    """Whether squares of finite entries are within the range of a dtype, or all are 0."""
+    smallest, largest = _LIMITS[dtype]
+    size = _size(array)
+    return size == 0 or smallest <= size <= largest
+
+
+def _size(array: Numbers) -> float:
+    return max(abs(float(array.min())), abs(float(array.max())))

@@ -31,6 +31,9 @@ _GROUP = 3
 # Scores that differ by less than this share are of one minimum, with the filters in another
 # order; a minimum that so many starts have found is taken for the lowest.
 _SAME_SCORE, _N_AGREEING = 1e-3, 3
+# With a smaller loss, relative to that of a constant, the data may be without noise: then a
+# bank that fits exactly is worth more starts.
+_NEARLY_EXACT = 0.03
 # Losses that differ by less than this share differ by rounding.
 _SAME_LOSS = 1e-9
 # Candidates that end on all samples.
@@ -213,6 +216,7 @@ def sequential_multistart(
     solver: Solver,
     stopping: Stopping,
     *,
+    n_if_noisy: int | None = None,
     draw: Draw | None = None,
     redraw: Redraw | None = None,
     tune: bool = False,
@@ -231,6 +235,9 @@ def sequential_multistart(
         As for :func:`descend`.
     sample : SquaredError
         The subsample that starts are compared on; may be `objective` itself.
+    n_if_noisy : int, default=None
+        Number of starts after which more follow only if the best has nearly no error. None:
+        all of them.
     draw : callable, default=None
         ``draw(restarts, callback)`` gives the starts of some restarts when it is their
         turn, in the place of `starts`, and calls back as a solver does.
@@ -245,8 +252,13 @@ def sequential_multistart(
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
     follow = None if callback is None else search.follow
-    dead_loss = (1 - _SAME_LOSS) * sample.constant_loss(starts.signs)
-    for group in _groups(len(starts.restarts)):
+    constant_loss = sample.constant_loss(starts.signs)
+    dead_loss = (1 - _SAME_LOSS) * constant_loss
+    n_starts = len(starts.restarts)
+    n_if_noisy = min(n_if_noisy or n_starts, n_starts)
+    for group in [*_groups(0, n_if_noisy), *_groups(n_if_noisy, n_starts)]:
+        if group[0] == n_if_noisy and _best(search) > _NEARLY_EXACT * constant_loss:
+            break
         search.candidates = starts.take(group) if draw is None else draw(group, follow)
         search.advance(sample, solver, stopping)
         dead = np.flatnonzero(search.advances[-1].result.loss >= dead_loss)
@@ -267,10 +279,16 @@ def sequential_multistart(
     return search.finish(objective)
 
 
-def _groups(n_starts: int) -> list[range]:
-    """Starts that are advanced together: the first alone, then a few at a time."""
-    later = range(1, n_starts, _GROUP)
-    return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
+def _groups(first: int, end: int) -> list[range]:
+    """Starts that are advanced together: the very first alone, then a few at a time."""
+    alone = [range(1)] if first == 0 else []
+    later = range(max(first, 1), end, _GROUP)
+    return [*alone, *(range(i, min(i + _GROUP, end)) for i in later)]
+
+
+def _best(search: MultiStart) -> float:
+    """The lowest loss of all advances so far."""
+    return float(min(advanced.result.loss.min() for advanced in search.advances))
 
 
 def _is_settled(search: MultiStart, dead_loss: float) -> bool:

@@ -55,11 +55,8 @@ def run(check, estimator):
 @parametrize_with_checks(
     [
         ConvReLUFilterRegressor(),
-        ConvReLUFilterRegressor(kernel_size=1, solver="levenberg-marquardt", **QUICK),
-        ConvReLUFilterRegressor(solver="gd", polish=False, **QUICK),
         ConvReLUFilterRegressor(fit_intercept=False, output_sign=1, **QUICK),
         ConvPatchExtractor(),
-        ConvPatchExtractor(kernel_size=2),
         ConvPatchExtractor(flatten=True),
         FEATURES,
     ]
@@ -76,25 +73,12 @@ def test_gradient_descent_alone_keeps_the_contract(estimator, check):
 
 @few_samples
 @poor_moments
-@parametrize_with_checks(
-    [
-        ConvFilterBankRegressor(n_filters=2, n_init=2),
-        ConvFilterBankRegressor(
-            2,
-            activation="leaky_relu",
-            pooling="mean",
-            init="random",
-            output_weights="signs",
-            **QUICK,
-        ),
-    ]
-)
+@parametrize_with_checks([ConvFilterBankRegressor(n_filters=2, n_init=2)])
 def test_bank_keeps_the_contract(estimator, check):
     run(check, estimator)
 
 
 @few_samples
-@poor_moments
 @may_not_converge
 @parametrize_with_checks(
     [
@@ -102,24 +86,14 @@ def test_bank_keeps_the_contract(estimator, check):
         ConvFilterBankRegressor(
             2, activation="tanh", init="random", alpha=1e-3, max_iter=20, **QUICK
         ),
-        ConvFilterBankRegressor(2, init="random", solver="sgd", max_iter=10, **QUICK),
     ]
 )
 def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
     run(check, estimator)
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [
-        ConvReLUFilterRegressor(early_stopping=True, **QUICK),
-        ConvFilterBankRegressor(2, init="random", early_stopping=True, **QUICK),
-    ],
-    ids=["filter", "bank"],
-)
-@few_samples
-@pytest.mark.filterwarnings("ignore:The fitted model is constant")  # targets are noise
-def test_early_stopping_fails_only_where_a_random_split_must(estimator):
+def test_early_stopping_fails_only_where_a_random_split_must():
+    estimator = ConvReLUFilterRegressor(early_stopping=True, **QUICK)
     results = check_estimator(estimator, on_fail=None, on_skip=None)
     failed = [result["check_name"] for result in results if result["status"] == "failed"]
     assert failed == ["check_sample_weight_equivalence_on_dense_data"]
