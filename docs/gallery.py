@@ -12,6 +12,7 @@ ORDER = [
     "plot_colour_images.py",
     "plot_mnist_grid_search.py",
     "plot_weights_and_noise.py",
+    "plot_window_size.py",
     "plot_stroke_thickness.py",
     "plot_slant.py",
     "plot_filter_bank.py",
@@ -33,14 +34,14 @@ PANELS = {
 
 
 def order(filename):
-    """Key to sort examples by; those that are not listed come last."""
-    return ORDER.index(filename) if filename in ORDER else len(ORDER)
+    """Key to sort examples by; an example that is not listed stops the build."""
+    return ORDER.index(filename)
 
 
 def scrape(block, block_vars, gallery_conf):
-    """The figures of an example, after an image of one panel, which no page shows.
+    """The figures of an example, after an image of one panel for the thumbnail.
 
-    The first image becomes the thumbnail.
+    The first image becomes the thumbnail; pages show the others only.
     """
     numbers = plt.get_fignums()
     if numbers and not len(block_vars["image_path_iterator"]):

@@ -6,8 +6,8 @@ This example learns a filter with colour channels, which adds red in the middle 
 window and subtracts green around it, as ganglion cells of the eye do. The label of a small
 crop of a photograph is the filter's mean output after a ReLU. From clean labels the filter
 is recovered exactly. From noisy labels its colours are recovered, and predictions are about
-as good, but the positions of its weights within the window are not: neighbouring pixels of
-photographs are so similar that the labels hardly depend on them.
+as good. The positions of its weights within the window are not recovered, because
+neighbouring pixels of photographs are so similar that the labels hardly depend on them.
 """
 
 import matplotlib.pyplot as plt

@@ -70,11 +70,11 @@ with warnings.catch_warnings():
     ]
 
 # %%
-# How many samples a start needs
-# ------------------------------
-# Every number of samples has five repetitions, with data and filters of their own. The
-# error of the tensor start decreases, here faster than one over the square root of the
-# number of samples, which is the rate of the moments that it is computed from.
+# Number of samples for the tensor start
+# --------------------------------------
+# Every number of samples has five repetitions, each with its own data and filters. The
+# error of the tensor start decreases here faster than one over the square root of the
+# number of samples, the rate of the moments that the start is computed from.
 
 sizes = np.array([1_000, 2_000, 4_000, 8_000, 16_000, 32_000])
 errors = np.empty((5, len(sizes)))

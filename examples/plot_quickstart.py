@@ -21,8 +21,8 @@ from skconvfilter.plotting import FilterDisplay
 # %%
 # Data
 # ----
-# ``X`` has an image of 8 by 8 pixels in every row, ``y`` a number for each. With data of
-# your own, begin with the next section.
+# ``X`` has an image of 8 by 8 pixels in every row, and ``y`` has a number for each image.
+# With your own data, start at the next section.
 
 X = load_digits().data
 model = ConvReLUFilterRegressor(kernel_size=3, input_shape=(8, 8), random_state=0)
@@ -33,8 +33,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 # %%
 # Fit
 # ---
-# The model needs the size of the pattern and the shape of an image. Nothing is scaled: the
-# pixels run from 0 to 16.
+# The model needs the size of the pattern and the shape of an image. The pixels range from 0
+# to 16 and need not be scaled.
 
 model.fit(X_train, y_train)
 

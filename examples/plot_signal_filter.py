@@ -2,10 +2,10 @@
 Recover a hidden filter from signals
 ====================================
 
-In this example, the label of a time series tells how much it contains of an unknown shape,
-a damped oscillation: it is the mean of the filter's output over all positions, after a
-ReLU, plus noise. The positions are unknown, too.
-:class:`~skconvfilter.ConvReLUFilterRegressor` finds the shape, its dilation, and thereby
+In this example, the label of a time series measures how much it contains of an unknown
+shape, a damped oscillation. It is the mean of the filter's output over all positions, after
+a ReLU, plus noise. The positions are also unknown.
+:class:`~skconvfilter.ConvReLUFilterRegressor` finds the shape and its dilation, and thereby
 the positions.
 """
 

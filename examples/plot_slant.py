@@ -1,12 +1,12 @@
 """
-Slant of digits: where each filter counts
-=========================================
+Slant of digits: features that depend on positions
+==================================================
 
 A bank of filters adds up responses over all positions, so it measures amounts. The slant of
-a handwritten digit is a matter of positions: ink at the top right and bottom left. The same
-filters predict it if their responses are pooled over the cells of a grid, instead of over
-the whole image. The weights of the linear model that follows show where on the grid each
-filter counts.
+a handwritten digit depends on positions, for example on ink at the top right and bottom
+left. The same filters predict the slant if their responses are pooled over the cells of a
+grid instead of over the whole image. The weights of the linear model that follows show how
+each filter contributes in each cell.
 """
 
 import matplotlib.pyplot as plt
@@ -47,9 +47,9 @@ train, test = slice(1000), slice(1000, None)
 # %%
 # From amounts to positions
 # -------------------------
-# The pipeline is a regressor like any other. The filters are fitted first, to predict the
-# slant as well as a mean over positions can; a ridge regression on the pooled responses
-# follows. In a cross-validation both are fitted anew in every fold.
+# The pipeline first fits the filters to predict the slant by a mean over positions, and
+# then a ridge regression on the pooled responses. In a cross-validation both are fitted
+# again in every fold.
 
 bank = ConvFilterBankRegressor(2, diagnostics=False, random_state=0, **window)
 scores = {}
@@ -69,10 +69,10 @@ for grid, score in scores.items():
     print(f"{grid} x {grid} cells         {score:.3f}")
 
 # %%
-# Where each filter counts
-# ------------------------
-# The features are standardized, so that a weight is what a feature adds to the prediction
-# if it is larger by one standard deviation. Each filter counts in some cells only, and with
+# Weights by cell
+# ---------------
+# The features are standardized, so a weight is the change of the prediction if a feature is
+# larger by one standard deviation. Each filter has large weights in some cells only, with
 # different signs. A mean over all positions has the same weight everywhere.
 
 weights = model[-1].coef_.reshape(2, 4, 4)

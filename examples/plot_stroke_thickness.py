@@ -8,8 +8,8 @@ splits. One filter with a bias, 27 numbers, predicts it better than models with 
 thousands of parameters, and banks of two and four filters do better still.
 
 A second target, the slant of a digit, shows the limits of these models. It depends on the
-positions of the parts of a digit, which are lost in the mean over small windows. There
-ridge regression is much better.
+positions of the parts of a digit, which are lost in the mean over small windows, so ridge
+regression is much better.
 """
 
 import time
@@ -159,9 +159,9 @@ with threadpool_limits(1):
 # %%
 # Results
 # -------
-# The bank of two filters can be interpreted: the output that is added correlates with the
-# amount of ink in an image, and the output that is subtracted with the amount of edges. For
-# the same amount of ink, thin strokes have more edges than thick ones.
+# The bank of two filters can be interpreted. The output that is added correlates with the
+# amount of ink in an image, and the output that is subtracted correlates with the amount of
+# edges. For the same amount of ink, thin strokes have more edges than thick ones.
 
 print("stroke thickness    R2: mean, range of 3 splits   numbers   seconds to fit")
 for name, score, second in zip(models, scores.T, seconds.T, strict=True):

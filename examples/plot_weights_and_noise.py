@@ -3,12 +3,12 @@ Noisy labels: the effect of sample weights and of the number of samples
 =======================================================================
 
 Labels often differ in quality. In this example, the noise of each label has its own
-standard deviation, from a sixth to six times a middle value, which is known, for instance
-from the instrument. Weights of one over the variance use such labels best. The error of the
-learned filter decreases like one over the square root of the number of samples, with or
-without weights. With weights it is a fifth, which otherwise takes about 25 times as many
-samples. Lines are medians over eight seeds, which draw images, labels and noise, and bands
-go from the lowest to the highest.
+standard deviation, from a sixth to six times a middle value, which is known, for example
+from the instrument. The best weights are one over the variance. The error of the learned
+filter decreases like one over the square root of the number of samples, with or without
+weights. With weights it is smaller by a factor of five, which otherwise takes about 25
+times as many samples. Lines are medians over eight seeds, which draw images, labels and
+noise, and bands go from the lowest to the highest value.
 """
 
 import matplotlib.pyplot as plt

@@ -1,13 +1,12 @@
 """
-How large should the window be? Information criteria and cross-validation
-=========================================================================
+Choose the size of the window by information criteria and cross-validation
+==========================================================================
 
-A window that is too small cannot hold the true filter; one that is too large has weights
-that are zero, and estimates them from noise. In this example signals are labelled by a
-filter of five entries, with noise, and AIC, BIC and cross-validation choose among windows
-of three to nine entries. The measures of fit, and the standard errors that show which
-weights of a large window may be zero, come from
-:func:`skconvfilter.diagnostics.inference`.
+A window that is too small cannot represent the true filter. One that is too large has true
+weights of zero, whose estimates are noise. In this example, a filter of five entries labels
+signals, with noise, and AIC, BIC and cross-validation choose among windows of three to nine
+entries. :func:`skconvfilter.diagnostics.inference` computes AIC, BIC, and the standard
+errors that show which weights of a large window may be zero.
 """
 
 import matplotlib.pyplot as plt
@@ -35,9 +34,9 @@ def regressor(size):
 # %%
 # One data set
 # ------------
-# A filter of nine entries is fitted where the five in the middle are not zero. By the
-# intervals in the table, the other four may be zero, and the Wald test says so of all four
-# at once.
+# A filter of nine entries is fitted; the true weights are zero except the five in the
+# middle. The intervals in the table show that the other four may be zero, and the Wald test
+# does not reject that all four are zero.
 
 
 def make_data(seed, n_samples=N_SAMPLES):
@@ -60,8 +59,8 @@ display.axes_[0, 0].set_title("9 entries, 5 are true")
 display.figure_.savefig("plot_window_size_intervals.png", dpi=120)
 
 # %%
-# Choosing, many times
-# --------------------
+# Many data sets
+# --------------
 # For every seed, each criterion chooses the size with its best value.
 
 values = {"AIC": [], "BIC": [], "cross-validation": []}

@@ -5,9 +5,9 @@ Beyond the paper: from a small loss to the true filter
 Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018), found that on
 MNIST stochastic gradient descent ends at a filter of small loss that is not the true one.
 They believe that the two are equivalent on these data. They are not entirely equivalent:
-the default fit of :class:`~skconvfilter.ConvReLUFilterRegressor`, which follows two epochs
-of that descent from random starts with Levenberg-Marquardt steps, finds the true filter to
-machine precision, in less time.
+the default fit of :class:`~skconvfilter.ConvReLUFilterRegressor`, in which
+Levenberg-Marquardt steps follow two epochs of descent from random starts, finds the true
+filter to machine precision, in less time.
 """
 
 import time

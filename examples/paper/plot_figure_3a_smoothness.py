@@ -8,12 +8,12 @@ normal with standard deviation sigma. A small sigma makes the data spiky: they v
 in the directions orthogonal to the filter, gamma of Definition 2.1 is small, and stochastic
 gradient descent needs many more updates.
 
-What differs from the paper: the paper does not state the dimension, the start or the step.
-Here patches have ten entries, the start is 1.2 radians away from the true filter and half
-as long, and the step is 0.5, with batches of 16 of 2,000 samples. The paper draws an angle
-in a plane; here the direction orthogonal to the filter is uniform. Lines are medians over
-eight seeds, which draw the data, the filter, the start and the order of the samples, and
-bands go from the lowest to the highest.
+The experiment differs from the paper, which does not state the dimension, the start or the
+step. Here patches have ten entries, the start is 1.2 radians away from the true filter and
+half as long, and the step is 0.5, with batches of 16 of 2,000 samples. The paper draws an
+angle in a plane; here the direction orthogonal to the filter is uniform. Lines are medians
+over eight seeds, which draw the data, the filter, the start and the order of the samples,
+and bands go from the lowest to the highest.
 """
 
 import warnings

@@ -7,16 +7,16 @@ The patches of a sample lie around a common centre, at angles that are normal wi
 sigma_2^2. As the paper says, stochastic gradient descent needs fewer updates when the
 patches are closer. The effect is larger with more patches.
 
-The paper explains the figure by Theorem 3.1. But that theorem does not apply here: it
-requires gamma > 6 L_cross, which holds for identical patches only. The explanation is that
-gamma itself decreases.
+The paper explains the figure by Theorem 3.1. However, that theorem does not apply here,
+because it requires gamma > 6 L_cross, which holds for identical patches only. The
+explanation is that gamma itself decreases.
 
-What differs from the paper: the paper does not state the number of patches, the dimension,
-the start or the step. Here there are 5 or 20 patches of ten entries. As in the example of
-figure 3a, the start is 1.2 radians away from the true filter and half as long, and the step
-is 0.5, with batches of 16 of 2,000 samples. Lines are medians over eight seeds, which draw
-the data, the filter, the start and the order of the samples; bands go from the lowest to
-the highest.
+The experiment differs from the paper, which does not state the number of patches, the
+dimension, the start or the step. Here there are 5 or 20 patches of ten entries. As in the
+example of figure 3a, the start is 1.2 radians away from the true filter and half as long,
+and the step is 0.5, with batches of 16 of 2,000 samples. Lines are medians over eight
+seeds, which draw the data, the filter, the start and the order of the samples; bands go
+from the lowest to the highest.
 """
 
 import warnings

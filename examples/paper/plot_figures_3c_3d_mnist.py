@@ -11,14 +11,14 @@ The paper explains this by a faster rate. The experiment does not support that f
 filters: after the first epoch, the nearest start reduces the loss by no larger a factor
 than the other starts do. It keeps the advantage that it had at the beginning.
 
-What differs from the paper: the paper does not state the window, the step or the starts,
-and seems to show one filter per figure. Here a window of 5 by 5 moves by 2 over 1,000
-images. The step is one over the largest curvature of the mean patches, with batches of 16.
-Starts are at three angles to the filter, each with the length that brings it nearest, or
-drawn from the ball of Theorem 3.4. Eight filters of either kind are learned from each
-start. Lines are geometric means, and bands go from the first to the third quartile. The
-bands overlap because filters differ more than starts do, so the panels on the right follow
-each filter. Filters have unit norm, which does not affect the relative loss.
+The experiment differs from the paper, which does not state the window, the step or the
+starts, and seems to show one filter per figure. Here a window of 5 by 5 moves by 2 over
+1,000 images. The step is one over the largest curvature of the mean patches, with batches
+of 16. Starts are at three angles to the filter, each with the length that brings it
+nearest, or drawn from the ball of Theorem 3.4. Eight filters of either kind are learned
+from each start. Lines are geometric means, and bands go from the first to the third
+quartile. The bands overlap because filters differ more than starts do, so the panels on the
+right follow each filter. Filters have unit norm, which does not affect the relative loss.
 """
 
 import warnings
@@ -95,8 +95,8 @@ decades = {
 # %%
 # Results
 # -------
-# The advantage of a good start remains. Random filters add a little to it after the first
-# epoch, and Gabor filters do not.
+# The advantage of a good start remains. For random filters it grows a little after the
+# first epoch, for Gabor filters it does not.
 
 print("log10 of the relative loss, mean over filters")
 print("filter   start          epoch 1   epoch 20   epoch 100   change from epoch 1 to 100")

@@ -8,19 +8,19 @@ the true one. Figure 4 shows true and learned filters, which have similar patter
 shows the loss on the line between them, which stays low: both filters lie in one valley.
 
 Both findings hold for starts near the true filter. From the random ball of Theorem 3.4 the
-loss gets about as small, but on MNIST the patterns often differ, up to the negative of a
-Gabor filter, and on many lines the loss rises far above that of both ends: the learned
-filter is near another local minimum.
+loss gets about as small. However, on MNIST the patterns often differ, up to the negative of
+a Gabor filter, and on many lines the loss rises far above that of both ends, because the
+learned filter is near another local minimum.
 
-The paper concludes that the data hardly distinguish the two filters. A third line shows how
-much they do: a step of the same length in a random direction costs many times more.
+The paper concludes that the data hardly distinguish the two filters. A third line shows
+that a step of the same length in a random direction increases the loss many times more.
 :ref:`sphx_glr_auto_examples_paper_plot_beyond_the_paper.py` recovers the true filters.
 
-What differs from the paper: the paper shows one line for a filter of either kind, and does
-not state its starts. Here there are eight filters of either kind and two starts for each,
-one at a cosine of 0.8 to the true filter, that is, 37 degrees away, and one from the ball.
-A window of 5 by 5 moves by 2 over 1,000 images. The step is one over the largest curvature
-of the mean patches, for 100 epochs with batches of 16.
+The experiment differs from the paper, which shows one line for a filter of either kind and
+does not state its starts. Here there are eight filters of either kind and two starts for
+each, one at a cosine of 0.8 to the true filter, that is, 37 degrees away, and one from the
+ball. A window of 5 by 5 moves by 2 over 1,000 images. The step is one over the largest
+curvature of the mean patches, for 100 epochs with batches of 16.
 """
 
 import warnings
