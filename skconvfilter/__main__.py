@@ -1,4 +1,4 @@
-"""``python -m skconvfilter`` prints what runs here, for bug reports."""
+"""``python -m skconvfilter`` prints versions of packages and kernels, for bug reports."""
 
 from skconvfilter.kernels.versions import show_versions
 

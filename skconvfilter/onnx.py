@@ -1,4 +1,4 @@
-"""Fitted regressors as ONNX graphs, for predictions without Python."""
+"""Conversion of fitted regressors to ONNX graphs, for predictions without Python."""
 
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -45,21 +45,22 @@ _POOLINGS = {"sum": "ReduceSum", "mean": "ReduceMean"}
 def to_onnx(
     estimator: ConvReLUFilterRegressor | ConvFilterBankRegressor,
 ) -> "ModelProto":
-    """The predictions of a fitted regressor as an ONNX model.
+    """Convert a fitted regressor to an ONNX model.
 
     Parameters
     ----------
     estimator : ConvReLUFilterRegressor or ConvFilterBankRegressor
-        Fitted.
+        The fitted regressor.
 
     Returns
     -------
     model : onnx.ModelProto
-        With one input `X` and one output `y`, of shape (n_samples,). Both are float32, the
-        only dtype for which runtimes have convolutions: the predictions are those of
-        `predict` for float32 samples, to the precision of float32. With `kernel_size` the
-        input has the shape (n_samples, n_features); without, (n_samples, n_patches,
-        patch_dim), and rows that are one patch each are passed as ``X[:, np.newaxis]``.
+        The model has one input `X` and one output `y`, of shape (n_samples,). Both are
+        float32, the only dtype for which runtimes have convolutions. The predictions equal
+        those of `predict` for float32 samples, to the precision of float32. With
+        `kernel_size` the input has the shape (n_samples, n_features). Without it, the shape
+        is (n_samples, n_patches, patch_dim), and rows that are one patch each must be
+        passed as ``X[:, np.newaxis]``.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def to_onnx(
     See Also
     --------
     skconvfilter.ConvReLUFilterRegressor : One filter.
-    skconvfilter.ConvFilterBankRegressor : Several.
+    skconvfilter.ConvFilterBankRegressor : Several filters.
 
     Examples
     --------
@@ -119,11 +120,11 @@ def to_onnx(
 
 
 def register_converters() -> None:
-    """Let skl2onnx convert pipelines that end with a regressor of this package.
+    """Register converters, so that skl2onnx converts pipelines with these regressors.
 
-    Once in a process, before ``skl2onnx.to_onnx(pipeline, X)`` with float32 samples. The
-    regressors must have a `kernel_size`; the predictions have the shape (n_samples, 1), as
-    those of skl2onnx's own regressors.
+    Call it once, before ``skl2onnx.to_onnx(pipeline, X)`` with float32 samples. The
+    regressors must have a `kernel_size`. The predictions have the shape (n_samples, 1), as
+    for other regressors in skl2onnx.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def register_converters() -> None:
 
     See Also
     --------
-    to_onnx : A regressor without a pipeline, which needs no skl2onnx.
+    to_onnx : Converts a regressor without skl2onnx.
 
     Examples
     --------

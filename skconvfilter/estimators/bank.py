@@ -32,7 +32,7 @@ _RECOVERY, _PATIENCE = 1e-4, 1e2
 
 
 class ConvFilterBankRegressor(PatchRegressor):
-    r"""A bank of convolutional filters with one activation, learned from (X, y).
+    r"""Regression with a bank of convolutional filters and one activation.
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
@@ -42,8 +42,8 @@ class ConvFilterBankRegressor(PatchRegressor):
             \phi(w_j \cdot Z_i + c_j) + b,
 
     with output weights v of 1 and -1. The output scale s is fitted for "sigmoid", "tanh"
-    and "erf", whose values are bounded; for the other activations the lengths of the
-    filters are enough, and s is 1. The fit minimises, with sample weights
+    and "erf", whose values are bounded; for the other activations the norms of the filters
+    determine the scale, and s is 1. The fit minimises, with sample weights
     :math:`\omega_n` and the root mean square u of the patches,
 
     .. math::
@@ -57,16 +57,16 @@ class ConvFilterBankRegressor(PatchRegressor):
     there are many samples, the filters that the tensor method finds are close to the true
     ones, and descent from there succeeds. Correlated patches are whitened first.
 
-    Images are not like this. There the fit takes forward starts: the bank grows one filter
-    after the other, each the best of several random ones for what is left unexplained, and
-    all filters are fitted together after each. It grows beyond `n_filters` and is pruned
-    back. `path_` has the loss of every size. The search ends when a start fits to machine
-    precision, when three have found the same lowest loss, or after `n_init` starts.
+    Images do not meet these conditions. For them, the fit uses forward starts. The bank
+    grows one filter at a time, each the best of several random ones for the residuals, and
+    after each step all filters are fitted together. The bank grows beyond `n_filters` and
+    is then pruned. `path_` has the loss of every size. The search ends when a start fits to
+    machine precision, when three have found the same lowest loss, or after `n_init` starts.
 
-    `X` has one of the forms that :class:`ConvReLUFilterRegressor` takes. Of a dask array or
-    a memory-mapped file, starts are found on a subsample of 10,000. The order of the
-    filters has no meaning. There is no ``partial_fit``: the recursion that
-    :class:`ConvReLUFilterRegressor` uses holds for a single ReLU filter.
+    `X` has one of the forms that :class:`ConvReLUFilterRegressor` accepts. For a dask array
+    or a memory-mapped file, starts are found on a subsample of 10,000 samples. The order of
+    the filters has no meaning. There is no ``partial_fit``, because the recursion of
+    :class:`ConvReLUFilterRegressor` is only valid for a single ReLU filter.
 
     Parameters
     ----------
@@ -85,135 +85,143 @@ class ConvFilterBankRegressor(PatchRegressor):
     pooling : {"mean", "sum"}, default="mean"
         Whether activations are averaged or summed over the patches.
     output_weights : {"signs", "ones"}, default="signs"
-        If "signs", each v is 1 or -1, as the start suggests. If "ones", all are 1.
+        If "signs", each v is 1 or -1, chosen with the start. If "ones", all are 1.
     solver : {"levenberg-marquardt", "gd", "sgd"}, default="levenberg-marquardt"
         Levenberg-Marquardt steps, gradient descent as in [1]_, or its stochastic form.
     init : {"auto", "forward", "tensor", "random"} or array, default="auto"
-        The starts. "forward": each bank is grown, see above. "tensor": that of the tensor
-        method, then random ones. "random": directions at random, of a length that gives
-        the values the spread of `y`. "auto": that of the tensor method if patches do not
-        overlap and if it can be trusted; then forward ones. An array holds filters of
-        shape ``(n_filters, patch_dim)``, or in the shape of the window, or several such
-        banks; their biases start at 0.
+        The starts. If "forward", each bank is grown as described above. If "tensor", the
+        first start comes from the tensor method, and the others are random. If "random",
+        directions are random, with norms for which the predictions have the spread of `y`.
+        If "auto", the first start comes from the tensor method if patches do not overlap
+        and the moments agree with its assumptions, and the others are forward starts. An
+        array holds one or several banks, each of shape ``(n_filters, patch_dim)`` or with
+        filters in the shape of the window; their biases start at 0.
     contraction : {"all", "single"}, default="all"
-        How the tensor method uses a tensor: all its slices, or, as in [1]_, one random
-        contraction of them, which is less precise.
+        Whether the tensor method uses all slices of a tensor, or only one random
+        contraction of them, as in [1]_, which is less precise.
     n_init : "auto" or int, default="auto"
-        Largest number of starts, at most a million. "auto" is 10, and of forward starts as
-        many, from 1 to 10, as take a few seconds.
+        Largest number of starts, at most a million. If "auto", 10; for forward starts, from
+        1 to 10, as many as take a few seconds.
     learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
-        Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" does
-        not exist here: [1]_ gives the step size only up to constants.
+        Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" is
+        unavailable, because [1]_ gives the step size only up to constants.
     learning_rate_init, learning_rate_final : "auto" or float, default="auto"
-        Learning rates of stage one, or of all steps, and of stage two. "auto" is 1 and 1.5
-        over the largest curvature of the loss at the starts.
+        Learning rates of stage one, or of all steps, and of stage two. If "auto", 1 and 1.5
+        divided by the largest curvature of the loss at the starts.
     switch : "auto" or int, default="auto"
-        Epoch after which stage two begins. "auto": separately for each restart, after its
-        first epoch that left more than nine tenths of the loss.
+        Epoch after which stage two begins. If "auto", each restart switches after its
+        first epoch that reduces the loss by less than a tenth.
     batch_size : "auto" or int, default="auto"
-        Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
+        Samples per update of "sgd". If "auto", 16, or all if there are at most 200.
     bias : bool, default=True
         Whether to fit the biases c, as in ``torch.nn.Conv2d``. If False, they are 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     alpha : "auto" or float, default=0.0
         L2 penalty of the filters times the output scale, relative to the size of the
-        patches and, of "squared_relu", to that of filters that fit targets of unit
-        variance. "auto": as of :class:`ConvReLUFilterRegressor`; it is 0 for activations
-        with an output scale. Banks of many filters on noisy data need it most.
+        patches and, for "squared_relu", to the size of filters that fit targets of unit
+        variance. If "auto", it is chosen as for :class:`ConvReLUFilterRegressor`; it is 0
+        for activations with an output scale. It is most useful for banks of many filters on
+        noisy data.
     max_iter : "auto" or int, default="auto"
-        Largest number of iterations of a start. "auto" is 200 steps of
-        "levenberg-marquardt", 3000 of "gd", 200 epochs of "sgd".
+        Largest number of iterations of a start. If "auto", 200 steps of
+        "levenberg-marquardt", 3000 steps of "gd" or 200 epochs of "sgd".
     tol : float, default=1e-4
-        An iteration makes progress if it takes more than this share off the loss.
+        An iteration makes progress if it reduces the loss by more than this fraction.
     n_iter_no_change : int, default=5
         Iterations without progress after which a start has converged.
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the samples, or the `X_val` that `fit`
-        is given, and to keep the iterate, and the restart, with the lowest loss on them.
+        Whether to keep the iterate, and the restart, with the lowest loss on validation
+        data: the `X_val` and `y_val` passed to `fit`, or else `validation_fraction` of the
+        samples, which are held out.
     validation_fraction : float, default=0.1
-        Share of samples held out.
+        Fraction of the samples that is held out.
     warm_start : bool, default=False
         Whether to start from the filters of the previous fit.
     diagnostics : bool, default=True
         Whether to compute `hessian_extremes_`, `condition_number_`, `lambda_` and `rho_`.
     n_jobs : int, default=None
-        Threads over blocks of samples. The result does not depend on it.
+        Number of threads over blocks of samples. It does not affect the result.
     random_state : int, RandomState instance or None, default=None
-        Randomness of starts, mini-batches, subsample and validation split.
+        Determines the starts, mini-batches, subsample and validation split. Pass an int
+        for reproducible results.
     verbose : int, default=0
-        1: progress is printed, at most one line a second and one for each tenfold
-        decrease of the best loss: the phase, the iteration, the number of running
-        restarts, the share of the variance of `y` that the best one leaves unexplained,
-        and the time. A last line says why the fit ended. 2: a line for every iteration.
+        If 1, print at most one line every second, and one for each tenfold decrease of the
+        best loss. A line has the phase, the iteration, the number of running restarts, the
+        share of the variance of `y` that the best one leaves unexplained, and the time. The
+        last line gives the reason why the fit ended. If 2, print a line for every
+        iteration.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_filters, patch_dim)
         The filters, in the dtype of `X`.
     filters_ : ndarray of shape ``(n_filters, *window)``
-        The same in the shape of the window.
+        The filters in the shape of the window.
     output_weights_ : ndarray of shape (n_filters,), int
-        The v.
+        The output weights v.
     output_scale_ : float
-        s; 1 for activations without one. It can be negative with
-        ``output_weights="ones"`` only.
+        The output scale s; 1 for activations without one. It can be negative only with
+        ``output_weights="ones"``.
     bias_ : ndarray of shape (n_filters,)
-        The c; zeros without `bias`.
+        The biases c; zeros without `bias`.
     bias_scaling_ : float
-        The value of the constant entry of the patches by which filters have a bias, see
+        The root mean square u of (some of) the patches; 0.0 without `bias`. The biases
+        are the weights of a constant entry of the patches, see
         :class:`ConvReLUFilterRegressor`.
     intercept_ : float
-        b.
+        The intercept b.
     alpha_ : float
-        The alpha that was used.
+        The `alpha` that was used.
     penalty_ : float
-        The same in the units of the loss: what half of the sum of
-        ``s^2 (|w_j|^2 + c_j^2 / u^2)`` is multiplied by.
+        The penalty in the units of the loss, the factor of half of the sum of
+        ``s^2 (|w_j|^2 + c_j^2 / u^2)``.
     loss_ : float
-        The objective at the filters.
+        The objective at the fitted filters.
     relative_loss_ : float
-        Mean squared error over the squared mean of y.
+        Mean squared error over the squared mean of `y`.
     n_iter_ : int
-        Iterations of the best start.
+        Number of iterations of the best start.
     loss_curve_ : ndarray of shape (`n_iter_` + 1,)
-        Its loss; if there are more than 10,000 samples, on a subsample at first.
+        Loss of the best start; if there are more than 10,000 samples, on a subsample at
+        first.
     coef_path_ : ndarray of shape (`n_iter_` + 1, n_filters, patch_dim)
-        Its filters, beginning with the start.
+        Filters of the best start, from the start itself on.
     bias_path_ : ndarray of shape (`n_iter_` + 1, n_filters)
-        Their biases.
+        Biases of the best start.
     restart_losses_ : ndarray of shape (n_starts,)
         Objective on all samples at the end of each start; NaN if it was not needed. There
         are `n_init` starts, or as many as `init` holds, or one for a warm start.
     best_restart_ : int
-        The start that won; the tensor method's is 0.
+        Index of the best start; the start of the tensor method is 0.
     path_ : dict of ndarray
         "n_filters", "loss" and, with early stopping, "validation_score", each of shape
-        (n_sizes,): of the bank of every size that the best start has grown through, and
-        last of the fitted one. Other starts than forward ones have the fitted bank only.
+        (n_sizes,), for the banks of all sizes through which the best start has grown; the
+        last entry is the fitted bank. Without a forward start there is only this entry.
     history_ : dict of ndarray
-        As of :class:`ConvReLUFilterRegressor`, one start after the other. The steps in
-        which a forward start grows are not in it.
+        As for :class:`ConvReLUFilterRegressor`, one start after the other. It does not
+        contain the steps in which a forward start grows.
     validation_scores_ : ndarray of shape (`n_iter_` + 1,)
-        With early stopping, R^2 of the best start on the samples held out.
+        With early stopping, R^2 of the best start on the validation data.
     best_validation_score_ : float
-        With early stopping, R^2 of the fitted filters on the samples held out.
+        With early stopping, R^2 of the fitted filters on the validation data.
     hessian_extremes_ : tuple of float
         With `diagnostics`, the smallest and largest eigenvalue of the Hessian of the
         squared error at the filters, on a subsample. If the smallest is positive, the
         filters are locally unique, and gradient descent near them converges at a linear
         rate. NaN, like the constants below, if all filters are 0.
     condition_number_, lambda_, rho_ : float
-        With `diagnostics`, the constants of [1]_ that govern the Hessian: the condition
-        number of the filters, the product of their singular values over the smallest, and
-        rho of Property 3.2; see :func:`~skconvfilter.diagnostics.local_convexity`.
+        With `diagnostics`, the constants of [1]_ in the bounds of the Hessian: the
+        condition number of the filters, the product of their singular values, each divided
+        by the smallest, and rho of Property 3.2; see
+        :func:`~skconvfilter.diagnostics.local_convexity`.
     n_samples_seen_ : int
-        Samples of positive weight in `X`.
+        Number of samples with positive weight in `X`.
     n_features_in_ : int
-        Features of a 2-D `X`, else the length of a patch.
+        Number of features of a 2-D `X`; otherwise the length of a patch.
     input_shape_ : tuple of int
-        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
-        read as it says.
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None. Flat samples are
+        reshaped to it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, if `X` has them.
 
@@ -338,7 +346,7 @@ class ConvFilterBankRegressor(PatchRegressor):
 
         Parameters
         ----------
-        X : array of one of the forms that :meth:`fit` takes
+        X : array of one of the forms that :meth:`fit` accepts
             Samples.
 
         Returns

@@ -195,23 +195,24 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
     ) -> Self:
         """Fit the model.
 
-        scikit-learn's callbacks, from its version 1.9 on, see every iteration; if one asks
-        for a stop, the fit ends with the best filters so far.
+        scikit-learn's callbacks (from version 1.9 on) are called after every iteration. If
+        a callback requests a stop, the fit ends with the best filters so far.
 
         Parameters
         ----------
-        X : array of one of the forms that the description of the class lists
-            Samples, float32 or float64; other dtypes become float64.
+        X : array of one of the forms listed in the description of the class
+            Samples, float32 or float64; other dtypes are converted to float64.
         y : array-like of shape (n_samples,)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights; only their ratios matter, and zero leaves a sample out.
+            Weights. Only their ratios matter; samples with weight zero are ignored.
         X_val : array of one of the forms of `X`, default=None
-            With ``early_stopping=True``, samples that decide in place of a random part of
-            `X`. Give them where samples are not independent, as overlapping windows of a
-            series, or images of one person: a random part is then too much like the rest.
+            With ``early_stopping=True``, validation samples to use instead of a random part
+            of `X`. Pass them if samples are not independent, for example overlapping
+            windows of a series or images of the same person, because a random part is then
+            too similar to the rest.
         y_val : array-like of shape (n_validation_samples,), default=None
-            Their targets.
+            Targets of `X_val`.
 
         Returns
         -------
@@ -221,14 +222,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         Raises
         ------
         TypeError, ValueError
-            For parameters and data that cannot be used. The estimator keeps its state.
+            For invalid parameters or data. The estimator keeps its state.
 
         Warns
         -----
         ConvergenceWarning
             If the best restart has not converged.
         UserWarning
-            If the data do not meet what the settings assume.
+            If the data do not meet the assumptions of the parameters.
         """
         with unchanged_on_failure(self):
             problem, dataset, result = self._fit(X, y, sample_weight, X_val, y_val)
@@ -309,22 +310,22 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
 
         Parameters
         ----------
-        X : array of one of the forms that :meth:`fit` takes
-            The number of patches may differ from that of the samples fitted, where
-            patches come as given.
+        X : array of one of the forms that :meth:`fit` accepts
+            If samples are given as patches, their number may differ from that in
+            :meth:`fit`.
 
         Returns
         -------
         y : ndarray of shape (n_samples,), dtype of `X`
-            Predictions; for a dask array `X` a dask array, which is lazy.
+            Predictions; a lazy dask array if `X` is a dask array.
 
         Raises
         ------
         NotFittedError
-            Before a fit.
+            If the estimator is not fitted.
         TypeError, ValueError
-            For an `X` that cannot be used, or with patches of another length; for fitted
-            attributes that have been changed, as in a corrupted file.
+            For an invalid `X`, patches of another length than in :meth:`fit`, or fitted
+            attributes that have been changed, for example in a corrupted file.
         """
         samples, geometry = self._samples(X)
         with block_mapper(self.n_jobs) as map_blocks:
@@ -336,7 +337,7 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
 
         Parameters
         ----------
-        X : array of one of the forms that :meth:`fit` takes
+        X : array of one of the forms that :meth:`fit` accepts
             Samples.
         y : array-like of shape (n_samples,)
             Targets.
@@ -346,12 +347,12 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
         Returns
         -------
         score : float
-            At most 1; 0 is what the weighted mean of `y` reaches.
+            At most 1; a model that predicts the weighted mean of `y` has a score of 0.
 
         Raises
         ------
         NotFittedError, TypeError, ValueError
-            As for :meth:`predict`, and for targets and weights that cannot be used.
+            As for :meth:`predict`, and for invalid targets or weights.
         """
         predicted, y, sample_weight = load_columns(
             predicted=self.predict(X), y=y, sample_weight=sample_weight

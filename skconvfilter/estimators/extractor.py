@@ -20,39 +20,39 @@ from skconvfilter.model.geometry import Convolution
 
 
 class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
-    """Patches of images or signals, as a view where the geometry allows it.
+    """Extract the patches of images or signals, as a view if the geometry allows it.
 
-    Unlike scikit-learn's ``PatchExtractor`` it has a stride, keeps one row per sample and
-    the dtype, and so can stand in a pipeline before a regressor.
+    Unlike scikit-learn's ``PatchExtractor`` it has a stride, and keeps one row per sample
+    and the dtype, so that it can be used in a pipeline before a regressor.
 
     Parameters
     ----------
     kernel_size : int or tuple of int, default=None
-        Window of the convolution, one entry per spatial axis; an int serves every axis.
-        None: the whole row is its one patch.
+        Window of the convolution, one entry per spatial axis; an int is used for every
+        axis. If None, the whole row is one patch.
     input_shape : tuple of int, default=None
-        Shape behind a flat row: ``(length,)``, ``(height, width)`` or
+        Shape of a flat row: ``(length,)``, ``(height, width)`` or
         ``(height, width, channels)``; in general the axes of `kernel_size`, and one more
-        for channels. None: ``(n_features,)``, a signal.
+        for channels. If None, ``(n_features,)``, a signal.
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in :class:`torch.nn.Conv2d`.
     flatten : bool, default=False
-        Whether to return 2-D rows of all patches one after the other, for estimators that
-        take nothing else; this copies the patches.
+        Whether to return a 2-D array with the patches of a sample in one row, for
+        estimators that need 2-D input; this copies the patches.
 
     Attributes
     ----------
     n_features_in_ : int
-        Features of a row.
+        Number of features of a row.
     input_shape_ : tuple of int
-        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
-        read as it says.
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None. Flat samples are
+        reshaped to it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features, where `X` has them.
+        Names of features, if `X` has them.
 
     See Also
     --------
-    ConvReLUFilterRegressor : Needs no extractor for flat rows, and copies nothing.
+    ConvReLUFilterRegressor : Accepts flat rows without an extractor, and copies no patches.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or ``(n_samples, *input_shape)``
-            Flat samples, or images and signals as such.
+            Flat samples, or images and signals that are not flat.
         y : object, default=None
             Not used.
 
@@ -103,7 +103,7 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Raises
         ------
         TypeError, ValueError
-            For parameters and data that cannot be used; the former state stays.
+            For invalid parameters or data. The extractor keeps its state.
         """
         with unchanged_on_failure(self):
             check_boolean("flatten", self.flatten)
@@ -116,21 +116,21 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or ``(n_samples, *input_shape)``
-            Samples, float32 or float64; other dtypes become float64.
+            Samples, float32 or float64; other dtypes are converted to float64.
 
         Returns
         -------
         patches : ndarray of shape ``(n_samples, *grid, *window)``, dtype of `X`
             A read-only view of `X`, or of a padded copy. For signals with channels the
-            window is (kernel_size * channels,), so that the result is not taken for
-            images. With `flatten`, of shape (n_samples, n_patches * patch_dim).
+            window is (kernel_size * channels,), so that the result is not mistaken for
+            images. With `flatten`, the shape is (n_samples, n_patches * patch_dim).
 
         Raises
         ------
         NotFittedError
-            Before a fit.
+            If the extractor is not fitted.
         TypeError, ValueError
-            For an `X` that cannot be used, or with another number of features.
+            For an invalid `X`, or another number of features than in `fit`.
         """
         check_is_fitted(self)
         samples, geometry = check_flat_samples(self, X, reset=False)
@@ -155,14 +155,14 @@ class ConvPatchExtractor(TransformerMixin, PersistentEstimator):
         Returns
         -------
         names : ndarray of str, shape (n_patches * patch_dim,)
-            Patch i and entry t in it, both from 0.
+            Patch i and its entry t, both from 0.
 
         Raises
         ------
         NotFittedError
-            Before a fit.
+            If the extractor is not fitted.
         AttributeError
-            With ``flatten=False``, which gives no columns.
+            With ``flatten=False``, for which the output has no columns.
         ValueError
             For other names than those seen in `fit`.
         """

@@ -46,9 +46,9 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
     r"""Responses of fitted filters, pooled over a coarse grid, as features.
 
     A regressor of this package predicts from the mean response of each filter over all
-    positions: it measures amounts. This transformer fits such a regressor and keeps more of
-    the responses: statistics of each filter in each cell of a grid that is laid over the
-    positions. For filter j, a set of positions C and responses
+    positions, so it measures amounts. This transformer fits such a regressor, and computes
+    statistics of the responses of each filter in each cell of a grid over the positions.
+    For filter j, a set of positions C and responses
     :math:`a_{ij} = \phi(w_j \cdot Z_i + c_j)`, the mean is
 
     .. math::
@@ -62,12 +62,12 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
     ----------
     estimator : ConvReLUFilterRegressor or ConvFilterBankRegressor
         The regressor whose filters are used. A clone of it is fitted, unless it is a
-        ``sklearn.frozen.FrozenEstimator`` around a fitted one, which is used as it is.
+        ``sklearn.frozen.FrozenEstimator`` around a fitted regressor.
     grid : int or tuple of int, default=1
-        Number of cells along each spatial axis; an int serves every axis. 1: all positions
-        are one cell.
+        Number of cells along each spatial axis; an int is used for every axis. If 1, all
+        positions are one cell.
     statistics : sequence of {"mean", "std", "max"}, default=("mean",)
-        What is computed of the responses in a cell: mean, standard deviation, maximum.
+        Statistics of the responses in a cell: mean, standard deviation, maximum.
 
     Attributes
     ----------
@@ -76,28 +76,28 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
     grid_ : tuple of int
         Number of cells along each axis.
     n_features_in_ : int
-        Features of a 2-D `X`, else the length of a patch.
+        Number of features of a 2-D `X`; otherwise the length of a patch.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of features, where `X` has them.
+        Names of features, if `X` has them.
 
     See Also
     --------
-    ConvPatchExtractor : Extracts patches, and learns nothing.
+    ConvPatchExtractor : Extracts patches, without a fit.
     ConvFilterBankRegressor : Predicts from the means over all positions.
 
     Notes
     -----
-    The transformer is supervised: in a cross-validation it must be a step of the pipeline
-    that is validated, so that its filters are fitted anew to the training part of every
-    split. Features that are computed once for all samples contain the targets of the test
-    samples, and their scores are too high.
+    The transformer is supervised. In a cross-validation it must be a step of the pipeline
+    that is validated, so that its filters are fitted again to the training part of every
+    split. Features that are computed once for all samples depend on the targets of the test
+    samples, and scores are then too high.
 
     For the same reason, a model that is fitted to the features of the training samples may
-    trust them more than it should, since the filters have been chosen to fit these targets.
-    A bank has few parameters, so that this matters only with few samples.
+    overfit, because the filters were fitted to the same targets. A bank has few parameters,
+    so this is relevant only for few samples.
 
-    The responses at all positions are never stored at once, but for one block of samples
-    after the other, in `n_jobs` threads of `estimator`.
+    The responses at all positions are stored for one block of samples at a time, in the
+    `n_jobs` threads of `estimator`.
 
     Examples
     --------
@@ -144,13 +144,13 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
 
         Parameters
         ----------
-        X : array of one of the forms that the regressor takes
+        X : array of one of the forms that the regressor accepts
             Samples.
         y : array-like of shape (n_samples,)
             Targets.
         **fit_params : dict
             Passed to the `fit` of the regressor, such as `sample_weight`; with metadata
-            routing enabled, what the regressor requests.
+            routing enabled, the metadata that the regressor requests.
 
         Returns
         -------
@@ -160,12 +160,12 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
         Raises
         ------
         TypeError, ValueError
-            For parameters and data that cannot be used. The transformer keeps its state.
+            For invalid parameters or data. The transformer keeps its state.
 
         Warns
         -----
         ConvergenceWarning, UserWarning
-            As the regressor.
+            As for the regressor.
         """
         with unchanged_on_failure(self):
             regressor = self._regressor()
@@ -190,21 +190,21 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
 
         Parameters
         ----------
-        X : array of one of the forms that the regressor takes
+        X : array of one of the forms that the regressor accepts
             Samples.
 
         Returns
         -------
         features : ndarray of shape (n_samples, n_filters * n_statistics * n_cells)
-            In the dtype of `X`, in the order that :meth:`get_feature_names_out` gives; for
-            a dask array `X` a dask array, which is lazy.
+            In the dtype of `X` and the order of :meth:`get_feature_names_out`; a lazy dask
+            array if `X` is a dask array.
 
         Raises
         ------
         NotFittedError
-            Before a fit.
+            If the transformer is not fitted.
         TypeError, ValueError
-            As the regressor's `predict`, and if there are more cells than positions.
+            As for the regressor's `predict`, and if there are more cells than positions.
         """
         check_is_fitted(self)
         regressor = self.estimator_
@@ -225,7 +225,7 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None
     ) -> NDArray[np.object_]:
-        """Name the features: filter, statistic, cell, such as ``filter0_mean_r0c2``.
+        """Name the features by filter, statistic and cell, such as ``filter0_mean_r0c2``.
 
         Parameters
         ----------
@@ -235,13 +235,13 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
         Returns
         -------
         names : ndarray of str, shape (n_filters * n_statistics * n_cells,)
-            Cells are numbered from 0 along time (t) for signals, rows (r) and columns (c)
-            for images, and depth (d) too for volumes; a single cell has no name.
+            Cells are numbered from 0, along time (t) for signals, rows (r) and columns (c)
+            for images, and also depth (d) for volumes; a single cell has no name.
 
         Raises
         ------
         NotFittedError
-            Before a fit.
+            If the transformer is not fitted.
         ValueError
             For other names than those seen in `fit`.
         """
@@ -269,7 +269,7 @@ class ConvFeatureExtractor(MetaEstimatorMixin, TransformerMixin, PersistentEstim
         Returns
         -------
         routing : MetadataRouter
-            See scikit-learn's guide to metadata routing.
+            See scikit-learn's user guide on metadata routing.
         """
         return MetadataRouter(owner=self).add(
             estimator=self.estimator,

@@ -44,7 +44,7 @@ from skconvfilter.solvers.search import descend, explore_and_polish, n_explorati
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
-    r"""One convolutional filter with ReLU and average pooling, learned from (X, y).
+    r"""Regression with one convolutional filter, a ReLU and average pooling.
 
     The prediction for a sample with patches :math:`Z_1, \dots, Z_k` is
 
@@ -60,24 +60,24 @@ class ConvReLUFilterRegressor(PatchRegressor):
     with the root mean square u of the patches. With
     ``fit_intercept=False, output_sign=1, polish=False`` this is the model and the algorithm
     of [1]_: stochastic gradient descent from random starts, with a two-stage learning rate.
-    By default, Levenberg-Marquardt steps follow, also from the
-    reflections of the best filters. They recover the filter behind noiseless labels where
-    gradient descent stalls at a small loss. The data need not be scaled: the fit is
-    equivariant to the scale of `X` and `y`.
+    By default, Levenberg-Marquardt steps follow, also from the reflections of the best
+    filters. They recover the filter from noiseless labels, where gradient descent stalls at
+    a small loss. The data need not be scaled, because the fit is equivariant to the scale
+    of `X` and `y`.
 
-    `X` may be larger than memory: a :class:`numpy.memmap`, or a dask array whose chunks
-    divide its samples only. It is one of
+    `X` may be larger than memory, as a :class:`numpy.memmap` or a dask array that is
+    chunked along the samples only. `X` has one of these forms:
 
     * 2-D, with ``kernel_size=None``: each row is one patch (a single neuron);
     * 2-D, with `kernel_size` and `input_shape`: each row is a flat image or signal, over
       which the window moves; the patches are never stored;
-    * with `kernel_size` as a tuple, images or signals as such: ``(n_samples, length)``,
-      ``(n_samples, height, width)``, ``(n_samples, depth, height, width)``, each with or
-      without a last axis of channels;
+    * with `kernel_size` as a tuple, images or signals that are not flat:
+      ``(n_samples, length)``, ``(n_samples, height, width)``,
+      ``(n_samples, depth, height, width)``, each with or without a last axis of channels;
     * 3-D ``(n_samples, n_patches, patch_dim)``, with ``kernel_size=None``: patches;
     * a window view ``(n_samples, *grid, *window)`` of images, as
       :func:`numpy.lib.stride_tricks.sliding_window_view` or :class:`ConvPatchExtractor`
-      make it, used without a copy.
+      returns it, used without a copy.
 
     Parameters
     ----------
@@ -91,158 +91,163 @@ class ConvReLUFilterRegressor(PatchRegressor):
     stride, padding, dilation : int or tuple of int, default=1, 0, 1
         As in :class:`torch.nn.Conv2d`.
     solver : {"sgd", "levenberg-marquardt", "gd"}, default="sgd"
-        First phase: stochastic gradient descent (equation 2 of [1]_), no descent but
-        Levenberg-Marquardt at once, or gradient descent on all samples.
+        Method of the first phase: stochastic gradient descent (equation 2 of [1]_),
+        Levenberg-Marquardt steps, or gradient descent on all samples.
     init : "ball", array or callable, default="ball"
-        Starts: random directions, see `init_radius`; a filter, such as `filter_`, or
-        several, in the shape of the window or flat: ``(patch_dim,)``, ``(n_init,
-        patch_dim)``; or ``init(n_init, patch_dim, random_state)``, which returns such an
-        array.
+        The starts. If "ball", random directions with a norm set by `init_radius`. An array
+        holds one or several filters, in the shape of the window or flat, ``(patch_dim,)``
+        or ``(n_init, patch_dim)``. A callable ``init(n_init, patch_dim, random_state)``
+        returns such an array.
     init_radius : "auto", "theory" or float, default="auto"
-        Length of random starts. "auto": each direction gets the length that fits `y`
-        best. A number: uniform in the ball of that radius. "theory": the radius of Theorem
-        3.4, ``1 / sqrt(2 pi patch_dim)`` times the norm of the teacher, which is estimated.
+        Norm of random starts. If "auto", the norm that fits `y` best in each direction. If
+        a number, starts are uniform in the ball of that radius. If "theory", the radius is
+        that of Theorem 3.4, ``1 / sqrt(2 pi patch_dim)`` times an estimate of the norm of
+        the true filter.
     n_init : int, default=16
-        Number of starts, at most a million. With `polish`, and where patches are long or
-        many, the first is that of ridge regression on the mean patches, and only some run:
-        those of the lowest loss on a few samples.
+        Number of starts, at most a million. With `polish`, and if patches are long or
+        many, the first start is the filter of ridge regression on the mean patches, and
+        only the starts with the lowest loss on a few samples are run.
     learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
-        "theory": the step of Theorem 3.1 (2.2 for one patch) at the distance from the
-        filter of a quick fit; if its condition fails, as with an intercept or a penalty,
-        the step of "constant", with a warning. A callable ``learning_rate(step, losses)``
-        gets the number of the update, from 0, and the losses of shape (n_epochs + 1,
-        n_running) at the start and after every epoch. It returns a rate, or one for each
-        running restart.
+        Schedule of "sgd" and "gd". If "theory", the step of Theorem 3.1 (2.2 for one patch)
+        is used, at the distance from the filter of a quick fit. If its condition fails, for
+        example with an intercept or a penalty, the step of "constant" is used, with a
+        warning. A callable ``learning_rate(step, losses)`` gets the number of the update,
+        from 0, and the losses of shape (n_epochs + 1, n_running) at the start and after
+        every epoch. It returns one rate, or one for each running restart.
     learning_rate_init, learning_rate_final : "auto" or float, default="auto"
-        Learning rates of stage one, or of all steps, and of stage two. "auto" is 1 and 1.5
-        over the largest curvature of the loss at the starts and for the mean patches.
+        Learning rates of stage one, or of all steps, and of stage two. If "auto", 1 and 1.5
+        divided by the largest curvature of the loss at the starts and for the mean patches.
     switch : "auto" or int, default="auto"
-        Epoch after which stage two begins. "auto": separately for each restart, after its
-        first epoch that left more than nine tenths of the loss.
+        Epoch after which stage two begins. If "auto", each restart switches after its
+        first epoch that reduces the loss by less than a tenth.
     batch_size : "auto" or int, default="auto"
-        Samples per update of "sgd". "auto": all of up to 200 samples, else 16.
+        Samples per update of "sgd". If "auto", 16, or all if there are at most 200.
     polish : bool, default=True
-        Whether Levenberg-Marquardt steps and reflections follow the first phase, which
-        then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples, where patches are
-        long or many of ``max(1000, 4 * patch_dim)``.
+        Whether Levenberg-Marquardt steps and reflections follow the first phase. The first
+        phase then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples, or of
+        ``max(1000, 4 * patch_dim)`` if patches are long or many.
     bias : bool, default=False
         Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0, as in [1]_.
-        On real images a bias often lowers the error. The theory then holds for patches
-        with a constant entry, see `bias_scaling_`, for which gamma is close to 0.
+        On real images a bias often lowers the error. The theory then applies to patches
+        with a constant entry (see `bias_scaling_`), for which gamma is close to 0.
     fit_intercept : bool, default=True
         Whether to fit b. If False, b = 0.
     output_sign : {"auto", 1, -1}, default="auto"
-        The sign s. "auto": half of the random starts have each sign, and the better one
-        wins; given starts, and a single start, take the sign that fits.
+        The sign s. If "auto", half of the random starts have each sign, and the better sign
+        is selected; given starts, and a single start, get the sign that fits better.
     alpha : "auto" or float, default=0.0
-        L2 penalty, relative to the size of the patches: one grid serves data of all units.
-        "auto": restricted maximum likelihood chooses it where the search has ended, as if
-        the model were linear there, and the filter descends anew; exact fits keep 0. Only
-        fits that end with Levenberg-Marquardt steps choose it, for others it is 0.
+        L2 penalty, relative to the size of the patches, so that the same grid can be used
+        for data in any unit. If "auto", it is chosen by restricted maximum likelihood for
+        the linearized model at the end of the search, and the filter is fitted again with
+        it. It is 0 for exact fits, and for fits that do not end with Levenberg-Marquardt
+        steps.
     max_iter : "auto" or int, default="auto"
-        Largest number of iterations of `solver`: epochs of "sgd", steps of the others.
-        "auto" is 2, 20 and 100 for "sgd", "gd" and "levenberg-marquardt"; 200 and 1000 for
-        the first two if `polish` is False.
+        Largest number of iterations of `solver`: epochs of "sgd", steps of the others. If
+        "auto", 2, 20 and 100 for "sgd", "gd" and "levenberg-marquardt", and 200 and 1000
+        for the first two if `polish` is False.
     tol : float, default=1e-4
-        An iteration makes progress if it takes more than this share off the loss.
+        An iteration makes progress if it reduces the loss by more than this fraction.
     n_iter_no_change : int, default=5
         Iterations without progress after which a restart has converged.
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the samples, or the `X_val` that `fit`
-        is given, and to keep the iterate, and the restart, with the lowest loss on them.
+        Whether to keep the iterate, and the restart, with the lowest loss on validation
+        data: the `X_val` and `y_val` passed to `fit`, or else `validation_fraction` of the
+        samples, which are held out.
     validation_fraction : float, default=0.1
-        Share of samples held out.
+        Fraction of the samples that is held out.
     warm_start : bool, default=False
         Whether to start from the filter of the previous fit.
     diagnostics : bool, default=True
-        Whether to estimate the quantities of the theory, with the fitted filter as teacher.
+        Whether to estimate the quantities of the theory, with the fitted filter in place of
+        the true one.
     n_jobs : int, default=None
-        Threads over blocks of samples. The result does not depend on it.
+        Number of threads over blocks of samples. It does not affect the result.
     random_state : int, RandomState instance or None, default=None
-        Randomness of starts, mini-batches, subsample and validation split.
+        Determines the starts, mini-batches, subsample and validation split. Pass an int
+        for reproducible results.
     verbose : int, default=0
-        1: progress is printed, at most one line a second and one for each tenfold
-        decrease of the best loss: the phase, the iteration, the number of running
-        restarts, the share of the variance of `y` that the best one leaves unexplained,
-        and the time. A last line says why the fit ended. 2: a line for every iteration.
+        If 1, print at most one line every second, and one for each tenfold decrease of the
+        best loss. A line has the phase, the iteration, the number of running restarts, the
+        share of the variance of `y` that the best one leaves unexplained, and the time. The
+        last line gives the reason why the fit ended. If 2, print a line for every
+        iteration.
 
     Attributes
     ----------
     coef_ : ndarray of shape (patch_dim,)
         The filter w, in the dtype of `X`.
     filter_ : ndarray of the shape of the window
-        The same in the shape of the window.
+        The filter in the shape of the window.
     bias_ : float
-        c; 0.0 without `bias`.
+        The bias c; 0.0 without `bias`.
     bias_scaling_ : float
-        The root mean square u of (some of) the patches, 0.0 without `bias`. A bias is the
-        weight of a constant entry of the patches: with the patches ``(Z_i, u)`` and the
-        filter ``(w, c / u)`` in the place of Z_i and w, all that is said here of a filter
-        holds: starts, penalty, angles, the quantities of the theory.
+        The root mean square u of (some of) the patches; 0.0 without `bias`. A bias is the
+        weight of a constant entry of the patches. Starts, penalty, angles and the
+        quantities of the theory are those of the filter ``(w, c / u)`` for the patches
+        ``(Z_i, u)``.
     intercept_ : float
-        b.
+        The intercept b.
     sign_ : int
-        s.
+        The sign s.
     alpha_ : float
-        The alpha that was used.
+        The `alpha` that was used.
     penalty_ : float
-        The same in the units of the loss: what half of ``|w|^2 + c^2 / u^2`` is
-        multiplied by.
+        The penalty in the units of the loss, the factor of half of ``|w|^2 + c^2 / u^2``.
     loss_ : float
-        The objective at the filter.
+        The objective at the fitted filter.
     relative_loss_ : float
-        Mean squared error over the squared mean of y, as [1]_ reports it.
+        Mean squared error over the squared mean of `y`, as in [1]_.
     n_iter_ : int
-        Iterations of the best restart.
+        Number of iterations of the best restart.
     loss_curve_ : ndarray of shape (`n_iter_` + 1,)
-        Its loss; on the subsample until the last phase.
+        Loss of the best restart; on the subsample until the last phase.
     coef_path_ : ndarray of shape (`n_iter_` + 1, patch_dim)
-        Its filters, beginning with the start.
+        Filters of the best restart, from its start on.
     bias_path_ : ndarray of shape (`n_iter_` + 1,)
-        Their biases.
+        Biases of the best restart.
     restart_losses_ : ndarray of shape (n_init,)
-        Objective on all samples at the end of each restart, NaN if it did not run.
+        Objective on all samples at the end of each restart; NaN if it did not run.
     best_restart_ : int
-        The restart that won.
+        Index of the best restart.
     history_ : dict of ndarray
-        "iteration" of shape (n_iterations + 1,), and of shape (n_iterations + 1, n_init),
-        with NaN and "" where a restart was not running, "loss", "relative_loss",
-        "gradient_norm", "learning_rate", "angle" (radians, to the final filter), "stage"
-        ("start", "stage 1", "stage 2", "theory", "polish"), with early stopping
-        "validation_loss".
+        "iteration" has the shape (n_iterations + 1,). "loss", "relative_loss",
+        "gradient_norm", "learning_rate", "angle" (to the final filter, in radians), "stage"
+        ("start", "stage 1", "stage 2", "theory", "polish") and, with early stopping,
+        "validation_loss" have the shape (n_iterations + 1, n_init), with NaN or "" where a
+        restart was not running.
     phi_0_ : float
-        With `diagnostics`, ``arcsin(|w_0 - w| / |w|)`` of the start w_0 of the best
-        restart; NaN if that is farther from w than 0 is.
+        With `diagnostics`, ``arcsin(|w_0 - w| / |w|)`` for the start w_0 of the best
+        restart; NaN if w_0 is farther from w than 0 is.
     gamma_, L_ : float
-        With `diagnostics`, gamma and L of Assumption 3.1 up to the angle `phi_0_`, else up
-        to pi/2. They are estimated from a few hundred samples and a short search: `gamma_`
-        tends to be too large, the others too small. NaN for too few samples, a filter of
-        0, or patches so long or so many that estimates would take longer than the fit.
-        :func:`~skconvfilter.diagnostics.smoothness` is more precise and slower.
+        With `diagnostics`, gamma and L of Assumption 3.1 up to the angle `phi_0_`, or up to
+        pi/2 if it is NaN. They are estimated from a few hundred samples by a short search;
+        `gamma_` tends to be too large, the others too small. NaN for too few samples, a
+        zero filter, or patches so long or so many that estimates would take longer than the
+        fit. :func:`~skconvfilter.diagnostics.smoothness` is more precise and slower.
     beta_, L_cross_ : float
         With `diagnostics`, beta of Assumption 3.1 and L_cross of Assumption 3.2.
     certificate_ : Certificate or None
-        With `diagnostics`, what the theorems guarantee, see
+        With `diagnostics`, the theorems that apply and their guarantees, see
         :func:`~skconvfilter.diagnostics.certificate`.
     validation_scores_ : ndarray of shape (`n_iter_` + 1,)
-        With early stopping, R^2 of the best restart on the samples held out.
+        With early stopping, R^2 of the best restart on the validation data.
     best_validation_score_ : float
-        With early stopping, R^2 of the fitted filter on the samples held out, the highest
+        With early stopping, R^2 of the fitted filter on the validation data, the highest
         of the last phase.
     n_samples_seen_ : int
-        Samples of positive weight in `X`, with `partial_fit` of all calls.
+        Number of samples with positive weight in `X`; for `partial_fit`, in all calls.
     n_features_in_ : int
-        Features of a 2-D `X`, else the length of a patch.
+        Number of features of a 2-D `X`; otherwise the length of a patch.
     input_shape_ : tuple of int
-        Shape of a sample, if `X` is not 2-D and `input_shape` is None; flat samples are
-        read as it says.
+        Shape of a sample, if `X` is not 2-D and `input_shape` is None. Flat samples are
+        reshaped to it.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features, if `X` has them.
 
     See Also
     --------
     ConvFilterBankRegressor : Several filters at once.
-    ConvPatchExtractor : Extracts the patches in a step of its own.
+    ConvPatchExtractor : Extracts the patches in a separate step.
 
     References
     ----------
@@ -347,17 +352,18 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
     @available_if(can_stream)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """Take in more samples of a stream.
+        """Update the filter with a block of samples of a stream.
 
-        Recursive Gauss-Newton: least squares on the patches that are active for the
-        present filter, older samples forgotten as their number doubles. The first call
-        draws `n_init` starts; `coef_` is the one that predicted recent samples best before
-        it saw them. The worse half is drawn anew from time to time, and soon after errors
-        have risen, in case what made the samples has changed. After `fit`, the stream
-        begins with the fitted filter.
+        The method is recursive Gauss-Newton: least squares on the patches that are active
+        for the current filter, where older samples are forgotten as the number of samples
+        doubles. The first call draws `n_init` starts; `coef_` is the one that predicted
+        recent samples best before it was fitted to them. The worse half is drawn again from
+        time to time, and soon after the errors have risen, so that the filter adapts if the
+        distribution changes. After `fit`, the stream starts from the fitted filter.
+
         `solver` and its learning rates are not used. Attributes of the search and the
-        theory, such as `history_`, are dropped; `loss_` is that of the predictions, and
-        `n_iter_` grows by 1.
+        theory, such as `history_`, are removed; `loss_` is that of the predictions, and
+        `n_iter_` increases by 1.
 
         Parameters
         ----------
@@ -395,7 +401,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
 
         Parameters
         ----------
-        X : array of one of the forms that :meth:`fit` takes
+        X : array of one of the forms that :meth:`fit` accepts
             Samples.
 
         Returns

@@ -1,4 +1,4 @@
-"""What runs here, for bug reports."""
+"""Versions of packages and kernels, for bug reports."""
 
 import platform
 import sys
@@ -28,13 +28,13 @@ _PACKAGES = [
 
 
 def show_versions() -> None:
-    """Print versions of Python and of packages, the BLAS, and which kernels run.
+    """Print the versions of Python and of packages, the BLAS, and the kernel in use.
 
     ``python -m skconvfilter`` prints the same.
 
     The kernels are compiled for the instruction sets of common processors, and the best
-    one that the machine has is taken. The environment variable ``SKCONVFILTER_KERNEL``,
-    set before the import, names another of those listed.
+    available one is used. To use another one of those listed, set the environment variable
+    ``SKCONVFILTER_KERNEL`` before the import.
 
     Examples
     --------
