@@ -1,4 +1,4 @@
-"""What theory and data say of a filter: is it easy to learn, and was it recovered."""
+"""How easy a filter is to learn, whether it was recovered, and inference on its weights."""
 
 from skconvfilter.diagnostics.certificate import Certificate, certificate
 from skconvfilter.diagnostics.convexity import (

@@ -1,4 +1,4 @@
-"""Which theorems of the paper apply to given data, and the rates that they guarantee."""
+"""Certificates: which theorems apply to given data, and the rates that they guarantee."""
 
 import math
 from collections.abc import Mapping
@@ -42,22 +42,23 @@ from skconvfilter.model.validation import check_filter, check_positive, check_ra
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Path(Summary):
-    r"""The filters that a fit went through, compared with the teacher.
+    r"""The filters during a fit, compared with the teacher.
 
     Attributes
     ----------
     distances : ndarray of shape (n_iterations + 1,)
         ``|w - w*| / |w*|``.
     angles : ndarray of shape (n_iterations + 1,)
-        To the teacher, in radians; NaN for the filter 0.
+        Angles to the teacher in radians; NaN for a zero filter.
     contractions : ndarray of shape (n_iterations,)
-        Factor of ``|w - w*|**2`` in every iteration; NaN once `precision` was reached.
+        Factor of ``|w - w*|**2`` in every iteration; NaN after `precision` was reached.
     convexities : ndarray of shape (n_iterations + 1,)
         :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` on the subsample; NaN
-        within `precision` of the teacher, and for the filters of a long path that were not
+        within `precision` of the teacher, and for filters of a long path that were not
         evaluated.
     iterations : float
-        Iterations until the distance was `precision`; NaN where it never was.
+        Number of iterations until the distance was `precision`; NaN if this was not
+        reached.
     """
 
     distances: FloatArray
@@ -81,25 +82,25 @@ class Path(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Certificate(Summary):
-    """What :func:`certificate` says; ``print`` shows it as a report.
+    """Result of :func:`certificate`; ``print`` shows it as a report.
 
     Attributes
     ----------
     relative_distance : float
-        ``|w_0 - w*| / |w*|`` of the start.
+        ``|w_0 - w*| / |w*|`` for the start w_0.
     phi_0 : float
-        Its arcsine, the largest angle to the teacher met on the way; NaN for a distance
-        of 1 or more.
+        The arcsine of this distance, the largest angle to the teacher during descent; NaN
+        for a distance of 1 or more.
     precision : float
-        Relative distance to which iterations are counted.
+        Relative distance up to which iterations are counted.
     checks : tuple of TheoremCheck
         Theorems 2.1, 2.2 and 3.1 to 3.4, Corollary 3.1, and one-point convexity.
     smoothness : Smoothness
         The estimates at angles up to `phi_0` and beyond.
     convexity : OnePointConvexity
-        The estimates on shells up to the start.
+        The estimates on spheres up to the start.
     path : Path or None
-        What a fit did, if its path was given.
+        The path of a fit, if one was given.
     """
 
     relative_distance: float
@@ -140,12 +141,12 @@ class Certificate(Summary):
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the same as nested dicts of arrays, numbers and strings.
+        """Convert the certificate to nested dicts of arrays, numbers and strings.
 
         Returns
         -------
         fields : dict
-            The attributes by name, with copies of the arrays. For JSON:
+            The attributes by name, with copies of the arrays. For JSON, use
             ``json.dumps(fields, default=np.ndarray.tolist)``.
         """
         return asdict(self)
@@ -190,57 +191,59 @@ def certificate(
     confidence: float = 0.95,
     random_state: int | np.random.RandomState | None = None,
 ) -> Certificate:
-    r"""Check the conditions of the theorems on data, and the rates that they guarantee.
+    r"""Check the conditions of the theorems on data, and compute the guaranteed rates.
 
-    Gradient descent on the population of which the samples are drawn, without noise, from
-    a start :math:`w_0`, with :math:`\phi_0 = \arcsin(\|w_0 - w^*\| / \|w^*\|)`. Steps and
-    rates follow from the estimates, with the factor 2 that the printed proofs lose: where
-    :math:`\langle \nabla l(w), w - w^* \rangle \ge g \|w - w^*\|^2` and
+    The theorems concern gradient descent on the population of the samples, without noise,
+    from a start :math:`w_0`, with :math:`\phi_0 = \arcsin(\|w_0 - w^*\| / \|w^*\|)`. Steps
+    and rates follow from the estimates, with a factor of 2 that is missing in the printed
+    proofs. If :math:`\langle \nabla l(w), w - w^* \rangle \ge g \|w - w^*\|^2` and
     :math:`\|\nabla l(w)\| \le G \|w - w^*\|`, a step of :math:`g / G^2` multiplies
-    :math:`\|w - w^*\|^2` by at most :math:`1 - g^2 / G^2`. Theorem 3.1 of [1]_ has
-    :math:`g = \gamma(\phi_0) - 6 L_{cross}`, which is negative for independent Gaussian
-    patches; one-point convexity estimates g and G directly.
+    :math:`\|w - w^*\|^2` by at most :math:`1 - g^2 / G^2`. Theorem 3.1 of [1]_ has :math:`g
+    = \gamma(\phi_0) - 6 L_{cross}`, which is negative for independent Gaussian patches;
+    one-point convexity estimates g and G directly.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     teacher : array-like or fitted estimator
-        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
+        The true filter, in the shape of the window or flat, or a fitted estimator, whose
+        `coef_` is used.
     initial : array-like, default=None
-        The start, in the shape of the window or flat. None: at the distance that
-        Theorem 3.4 gives from the ball of radius ``|w*| / sqrt(2 pi patch_dim)``.
+        The start, in the shape of the window or flat. If None, only its distance is used,
+        that of Theorem 3.4 for the ball of radius ``|w*| / sqrt(2 pi patch_dim)``.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches: any estimator of this package, such as
-        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
-        is a fitted estimator; else a flat sample is one patch.
+        Defines how flat samples are cut into patches. Any estimator of this package can be
+        used, such as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. If None, the
+        teacher is used if it is a fitted estimator; otherwise a flat sample is one patch.
     path : array-like of shape (n_iterations + 1, patch_dim), default=None
-        Filters that a fit went through, its start first, to compare with the rates that
-        are guaranteed. If the teacher has a bias, each ends with a bias, divided by the
+        Filters during a fit, from the start on, to compare with the guaranteed rates. If
+        the teacher has a bias, the last entry of each filter is its bias, divided by the
         `bias_scaling_` of the teacher.
     precision : float, default=1e-6
-        Relative distance to the teacher to which iterations are counted, at least 1e-12.
+        Relative distance to the teacher up to which iterations are counted, at least 1e-12.
     max_samples : int, default=None
-        Random samples that are evaluated. None: as for :func:`smoothness`.
+        Largest number of samples that are evaluated, drawn at random. If None, as for
+        :func:`smoothness`.
     confidence : float, default=0.95
-        Of the bootstrap intervals.
+        Level of the bootstrap intervals.
     random_state : int, RandomState instance or None, default=None
-        Draws the samples, the halves and the directions.
+        Determines the samples, the halves and the directions that are drawn.
 
     Returns
     -------
     certificate : Certificate
-        The theorems, each with a verdict, and the estimates behind it.
+        The theorems, each with a verdict, and the estimates.
 
     Raises
     ------
     TypeError, ValueError
-        For data, filters and parameters that cannot be used.
+        For invalid data, filters or parameters.
 
     See Also
     --------
-    smoothness : The estimates of gamma, L, beta and L_cross alone.
-    one_point_convexity : Those of one-point convexity alone.
+    smoothness : Estimates gamma, L, beta and L_cross only.
+    one_point_convexity : Estimates one-point convexity only.
 
     References
     ----------

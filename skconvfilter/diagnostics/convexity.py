@@ -57,26 +57,26 @@ _MAX_ELEMENTS = 2**26
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OnePointConvexity(Summary):
-    r"""What :func:`one_point_convexity` estimates on shells about the teacher.
+    r"""Result of :func:`one_point_convexity`, estimates on spheres about the teacher.
 
     Attributes
     ----------
     radii : ndarray of shape (n_radii,)
         ``|w - w*| / |w*|``.
     convexity : Estimate
-        Least :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` of every shell,
-        with `value`, `interval` and `searched`; `certified` is NaN. The value is an upper
-        bound of the least one, up to noise.
+        Minimum of :math:`\langle \nabla l(w), w - w^* \rangle / \|w - w^*\|^2` on every
+        sphere, with `value`, `interval` and `searched`; `certified` is NaN. Up to noise,
+        the value is an upper bound of the true minimum.
     steepness : ndarray of shape (n_radii,)
-        Largest :math:`\|\nabla l(w)\| / \|w - w^*\|` met in the search.
+        Largest :math:`\|\nabla l(w)\| / \|w - w^*\|` in the search.
     step : ndarray of shape (n_radii,)
-        The step size ``convexity / steepness**2`` that contracts most; 0 where the
-        convexity is not positive.
+        The best step size, ``convexity / steepness**2``; 0 where the convexity is not
+        positive.
     contraction : ndarray of shape (n_radii,)
         Factor of :math:`\|w - w^*\|^2` in a gradient step of that size,
         ``1 - (convexity / steepness)**2``; 1 where the convexity is not positive.
     n_samples : int
-        Samples that were evaluated.
+        Number of samples that were evaluated.
     """
 
     radii: FloatArray
@@ -97,53 +97,55 @@ def one_point_convexity(
     confidence: float = 0.95,
     random_state: int | np.random.RandomState | None = None,
 ) -> OnePointConvexity:
-    r"""Least one-point convexity of the loss on shells about the teacher.
+    r"""Smallest one-point convexity of the loss on spheres about the teacher.
 
-    Theorem 3.1 of [1]_ proves that gradient descent contracts by splitting the gradient
-    into parts and bounding each; for independent Gaussian patches its condition never
-    holds, though gradient descent converges. The inequality that the proof needs is
+    The proof of Theorem 3.1 of [1]_ splits the gradient into parts and bounds each. For
+    independent Gaussian patches its condition never holds, although gradient descent
+    converges. The proof only needs the inequality
 
     .. math::
 
         \langle \nabla l(w), w - w^* \rangle \ge \mu \|w - w^*\|^2,
 
-    and this function estimates :math:`\mu` directly: where it is positive on every shell up
-    to the start, gradient steps of the size given contract at the rate given. The least
-    value over a shell is searched for in random directions, the best of which are refined.
+    and this function estimates :math:`\mu` directly. If it is positive on every sphere up
+    to the start, gradient steps of the size `step` contract at the rate `contraction`. The
+    minimum on a sphere is searched in random directions, the best of which are refined.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     teacher : array-like or fitted estimator
-        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
+        The true filter, in the shape of the window or flat, or a fitted estimator, whose
+        `coef_` is used.
     radii : array-like of shape (n_radii,), default=(0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-        ``|w - w*| / |w*|`` of the shells, at least 1e-12.
+        ``|w - w*| / |w*|`` of the spheres, at least 1e-12.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches: any estimator of this package, such as
-        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
-        is a fitted estimator; else a flat sample is one patch.
+        Defines how flat samples are cut into patches. Any estimator of this package can be
+        used, such as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. If None, the
+        teacher is used if it is a fitted estimator; otherwise a flat sample is one patch.
     max_samples : int, default=None
-        Random samples that are evaluated. None: as for :func:`smoothness`.
+        Largest number of samples that are evaluated, drawn at random. If None, as for
+        :func:`smoothness`.
     confidence : float, default=0.95
-        Of the bootstrap intervals.
+        Level of the bootstrap intervals.
     random_state : int, RandomState instance or None, default=None
-        Draws the samples, the halves and the directions.
+        Determines the samples, the halves and the directions that are drawn.
 
     Returns
     -------
     result : OnePointConvexity
-        The estimates on every shell.
+        The estimates on every sphere.
 
     Raises
     ------
     TypeError, ValueError
-        For data, filters and parameters that cannot be used.
+        For invalid data, filters or parameters.
 
     See Also
     --------
-    smoothness : The quantities by which the paper bounds it.
-    local_convexity : Likewise for a bank of filters, at the teacher.
+    smoothness : The quantities in the bounds of the paper.
+    local_convexity : Convexity at the teacher for a bank of filters.
 
     References
     ----------
@@ -152,7 +154,7 @@ def one_point_convexity(
 
     Examples
     --------
-    Independent normal patches, two in a sample, where it is 0.207 halfway to 0:
+    For two independent normal patches in a sample, it is 0.207 halfway to 0:
 
     >>> import numpy as np
     >>> from skconvfilter.diagnostics import one_point_convexity
@@ -298,17 +300,17 @@ def _check_radii(given: ArrayLike) -> FloatArray:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LocalConvexity(Summary):
-    """What :func:`local_convexity` says of a bank; ``print`` shows it as a report.
+    """Result of :func:`local_convexity`; ``print`` shows it as a report.
 
     Attributes
     ----------
     hessian_extremes : tuple of two floats
         Smallest and largest eigenvalue of the Hessian.
     orders : tuple of two floats
-        What the paper bounds them by, up to constants: `lower` and `upper` of
-        :func:`local_convexity`.
+        Lower and upper bound of the paper, up to constants, see :func:`local_convexity`.
     singular_values : ndarray of shape (n_filters,), float64
-        Of the filters, the largest first; 0 where the filters are linearly dependent.
+        Singular values of the filters in descending order; 0 if the filters are linearly
+        dependent.
     condition_number : float
         kappa, the largest over the smallest singular value.
     lambda_ : float
@@ -319,7 +321,7 @@ class LocalConvexity(Summary):
     activation, pooling : str
         Those of the bank.
     n_samples : int
-        Samples that were evaluated.
+        Number of samples that were evaluated.
     n_patches, patch_dim : int
         Patches per sample, and their length.
     """
@@ -364,7 +366,7 @@ def local_convexity(
     max_samples: int | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> LocalConvexity:
-    r"""Extreme eigenvalues of the Hessian of the loss at a bank, and the paper's orders.
+    r"""Extreme eigenvalues of the Hessian of the loss at a bank, and their orders.
 
     The loss and, at a bank that fits the targets, its Hessian are
 
@@ -373,9 +375,10 @@ def local_convexity(
         \frac{1}{2n} \sum_n (f(W, Z_n) - y_n)^2, \qquad
         \frac1n \sum_n \nabla f(W, Z_n) \nabla f(W, Z_n)^\top,
 
-    with the derivatives by all entries of all filters, one filter after the other. Where
-    the smallest eigenvalue is positive, gradient descent from nearby converges at a rate
-    set by the ratio of the two. For independent standard normal patches [1]_ proves
+    with the derivatives with respect to all entries of all filters, one filter after the
+    other. If the smallest eigenvalue is positive, gradient descent from nearby converges at
+    a rate that depends on the ratio of the two. For independent standard normal patches,
+    [1]_ proves
 
     .. math::
 
@@ -386,54 +389,53 @@ def local_convexity(
 
     up to constants and in a neighbourhood, for the sum over k patches, the singular values
     :math:`\sigma_1 \ge \dots \ge \sigma_t` of the t filters, and an activation with a
-    derivative that grows like :math:`|z|^q`: q is 1 for the squared ReLU, 0 for the others.
-    With the mean over patches all is divided by :math:`k^2`.
+    derivative that grows like :math:`|z|^q`; q is 1 for the squared ReLU and 0 for the
+    others. For the mean over patches, all terms are divided by :math:`k^2`.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     coef : array-like of shape ``(n_filters, *window)`` or fitted estimator
-        The filters, in the shape of the window or flat. Of a fitted estimator they are
-        `coef_`.
+        The filters, in the shape of the window or flat, or a fitted estimator, whose
+        `coef_` is used.
     y : array-like of shape (n_samples,), default=None
-        Targets less the intercept: adds what the errors and the second derivative of the
-        activation do to the Hessian. None: the values of the bank, without errors.
+        Targets minus the intercept. The Hessian then includes the term with the errors and
+        the second derivative of the activation. If None, the errors are taken as 0.
     output_weights : array-like of shape (n_filters,), default=None
-        1 or -1 for every filter. None: the `output_weights_` of a fitted estimator, else
+        1 or -1 for every filter. If None, the `output_weights_` of a fitted estimator, or
         all 1. They are multiplied by the `output_scale_` of a fitted estimator.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches, as any estimator of this package does,
-        fitted or not, and which `activation` and `pooling` the bank has, as
-        :class:`~skconvfilter.ConvFilterBankRegressor` does. None: `coef`, if it is a fitted
-        estimator; else a flat sample is one patch, and the bank has the ReLU and the sum
-        over patches.
+        Defines how flat samples are cut into patches, and the `activation` and `pooling` of
+        the bank, such as a :class:`~skconvfilter.ConvFilterBankRegressor`, fitted or not.
+        If None, `coef` is used if it is a fitted estimator; otherwise a flat sample is one
+        patch, and the bank has the ReLU and the sum over patches.
     max_samples : int, default=None
-        Random samples that are evaluated. None: 20,000, but no more than hold 2**26
-        entries of patches (500 at least).
+        Largest number of samples that are evaluated, drawn at random. If None, 20,000, or
+        fewer (at least 500) if their patches have more than 2**26 entries.
     random_state : int, RandomState instance or None, default=None
-        Draws the samples, if there are more than are evaluated.
+        Determines which samples are drawn, if not all are evaluated.
 
     Returns
     -------
     result : LocalConvexity
-        The eigenvalues, the orders, and the constants behind them.
+        The eigenvalues, the orders, and their constants.
 
     Raises
     ------
     TypeError, ValueError
-        For data, filters and parameters that cannot be used.
+        For invalid data, filters or parameters.
 
     See Also
     --------
-    one_point_convexity : Likewise for a single filter, farther away.
+    one_point_convexity : Convexity farther from the teacher, for a single filter.
 
     Notes
     -----
-    The intercept is held fixed. At a kink the derivatives are those from below. Fewer
-    samples than the filters have entries leave the smallest eigenvalue 0 to machine
-    precision. This takes time :math:`O(n\, t p (t p + k) + (t p)^3)` and memory
-    :math:`O((t p)^2)` besides the samples, for filters of length p.
+    The intercept is held fixed. At a kink the derivatives are those from below. If there
+    are fewer samples than entries of the filters, the smallest eigenvalue is 0 to machine
+    precision. The computation takes time :math:`O(n\, t p (t p + k) + (t p)^3)` and memory
+    :math:`O((t p)^2)` in addition to the samples, for filters of length p.
 
     References
     ----------

@@ -31,21 +31,21 @@ _HOPELESS, _HOPELESS_STEPS = 100.0, 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rival(Summary):
-    """Another minimum of the loss that was fitted, of :func:`inference`.
+    """Another minimum of the loss, part of the result of :func:`inference`.
 
     Attributes
     ----------
     coef : ndarray of the shape of `Inference.coef`
-        Its filter or filters.
+        The filter or filters.
     bias : ndarray of shape (n_filters,)
-        Their biases, zeros if none are fitted.
+        The biases; zeros if none are fitted.
     loss : float
-        The objective there.
+        The objective at this minimum.
     likelihood_ratio : float
-        ``n log(loss / loss of the fit)``; negative if it fits better.
+        ``n log(loss / loss of the fit)``; negative if this minimum fits better.
     pvalue : float
-        If the data came from the rival, the ratio would be this large with at most this
-        probability.
+        Upper bound of the probability that the ratio is this large if the rival generated
+        the data.
     """
 
     coef: FloatArray
@@ -57,26 +57,27 @@ class Rival(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Identifiability(Summary):
-    """Whether the data determine the parameters, of :func:`inference`.
+    """Whether the data determine the parameters, part of :func:`inference`.
 
     Attributes
     ----------
     eigenvalues : ndarray of shape (n_params,)
-        Of the information matrix, for derivatives of unit length, descending.
+        Eigenvalues of the information matrix, for derivatives of unit length, in descending
+        order.
     open_directions : ndarray of shape (n_open, n_params)
         Directions of the parameters that change no fitted value, as rows.
     nonlinearity : float
-        By how much, relative to their changes, the fitted values depart from their linear
-        approximation within the confidence region, on average over random draws.
+        Deviation of the fitted values from their linear approximation within the confidence
+        region, relative to their changes, averaged over random draws.
     step : float
-        Length of the next Gauss-Newton step, in standard errors of the parameter that it
+        Length of the next Gauss-Newton step, in standard errors of the parameter that
         changes most.
     rivals : tuple of Rival
-        Other minima that a short search has found, the best first: from the reflected
-        filters and from random ones.
+        Other minima, the best first, found by a short search from reflected and random
+        filters.
     restart_ratios : ndarray of shape (n_restarts - 1,)
-        Of the other restarts of the fit, ``n log(loss / loss of the fit)``, ascending;
-        empty if these are other data than those fitted. Many restarts end near the same
+        ``n log(loss / loss of the fit)`` of the other restarts of the fit, in ascending
+        order; empty for other data than those of the fit. Many restarts end near the same
         minimum.
     doubts : tuple of str
         Reasons not to trust the intervals; empty if there are none.
@@ -148,33 +149,33 @@ def _doubts(fit: FitAtHand, found: Identifiability) -> list[str]:
     doubts = []
     if fit.is_exact:
         doubts.append(
-            "The fit is exact to machine precision: intervals have no width, and nothing "
-            "is known of noise."
+            "The fit is exact to machine precision: intervals have zero width, and the "
+            "noise cannot be estimated."
         )
     n_open = len(found.open_directions)
     if n_open:
-        means = "are those of the penalty" if fit.penalty.any() else "are infinite"
+        means = "depend on the penalty" if fit.penalty.any() else "are infinite"
         doubts.append(
             f"{n_open} direction(s) of the parameters change no fitted value: the "
-            f"intervals of all weights that have a part in them {means}."
+            f"intervals of all weights involved {means}."
         )
     if fit.linearization.leverages.max() > 1 - 1e-6:
         doubts.append("One sample alone determines a direction of the parameters.")
     if found.nonlinearity > _MAX_NONLINEARITY:
         doubts.append(
-            f"Within the confidence region the model is not linear (nonlinearity "
+            f"The model is not linear within the confidence region (nonlinearity "
             f"{found.nonlinearity:.2f}, at most {_MAX_NONLINEARITY}): intervals may be too "
             "short, or the filter far from the true one. Pass more samples."
         )
     if found.step > _MAX_STEP:
         doubts.append(
             f"The fit is not at a minimum of the loss on these data: the next step is "
-            f"{found.step:.2g} standard errors long. Pass the data that were fitted, and "
-            "let the fit converge."
+            f"{found.step:.2g} standard errors long. Pass the data of the fit, and let the "
+            "fit converge."
         )
     for rival in found.rivals[:1]:
         if rival.pvalue > _LEAST_PROBABILITY:
-            better = "better than this one" if rival.likelihood_ratio < -1 else "as well"
+            better = "better" if rival.likelihood_ratio < -1 else "equally well"
             doubts.append(
                 f"Another filter fits these data {better}: rivals[0], with a likelihood "
                 f"ratio of {rival.likelihood_ratio:.1f} (p = {rival.pvalue:.2g})."

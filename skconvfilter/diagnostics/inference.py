@@ -1,4 +1,4 @@
-"""How sure the weights of a fitted filter are: standard errors, intervals, tests."""
+"""Inference for the weights of a fitted filter: standard errors, intervals, tests."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,14 +35,14 @@ _MAX_ROWS = 60
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WaldTest(Summary):
-    """Test of linear restrictions on the parameters, of :func:`inference`.
+    """Test of linear restrictions on the parameters, from :meth:`Inference.wald_test`.
 
     Attributes
     ----------
     statistic : float
         F statistic: the Wald statistic over the number of restrictions.
     pvalue : float
-        From the F distribution with the degrees of freedom below.
+        p value from the F distribution with these degrees of freedom.
     df_num, df_denom : float
         Number of restrictions, and degrees of freedom of the t statistics.
     """
@@ -55,14 +55,14 @@ class WaldTest(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictionInterval(Summary):
-    """Intervals of predictions, of :func:`inference`.
+    """Intervals of predictions, from :meth:`Inference.predict_interval`.
 
     Attributes
     ----------
     mean : ndarray of shape (n_samples,)
         The predictions.
     stderr : ndarray of shape (n_samples,)
-        Their standard errors; infinite where they depend on what the data left open.
+        Their standard errors; infinite for predictions that the data do not determine.
     mean_interval : ndarray of shape (n_samples, 2)
         Interval of the regression function.
     observation_interval : ndarray of shape (n_samples, 2)
@@ -77,12 +77,12 @@ class PredictionInterval(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Inference(Summary):
-    """What :func:`inference` says; ``print`` shows it as a table.
+    """Result of :func:`inference`; ``print`` shows it as a table.
 
     Attributes
     ----------
     names : tuple of str
-        Names of the parameters: all weights, the biases, the intercept.
+        Names of the parameters: all weights, then the biases, then the intercept.
     params : ndarray of shape (n_params,)
         The parameters.
     covariance_ : ndarray of shape (n_params, n_params)
@@ -90,30 +90,31 @@ class Inference(Summary):
     covariance_type : str
         "HC3", "HC0", "classical" or "cluster".
     level : float
-        Level of intervals, unless another one is asked for.
+        Default level of the intervals.
     nobs : int
-        Samples of positive weight.
+        Number of samples with positive weight.
     df_model : float
-        Effective number of parameters, the intercept included: with `alpha` it is
-        the trace of the matrix that maps targets to predictions.
+        Effective number of parameters, including the intercept; with `alpha`, the trace of
+        the matrix that maps targets to predictions.
     df_resid : float
         ``nobs - df_model``.
     df_resid_inference : float
-        Degrees of freedom of the t statistics: `df_resid`, of clusters their number less 1.
+        Degrees of freedom of the t statistics: `df_resid`, or the number of clusters minus
+        1.
     scale : float
-        Variance of the residuals, ``sum of squares / df_resid``; with weights, that of a
-        sample of average weight.
+        Variance of the residuals, ``sum of squares / df_resid``; with weights, the variance
+        for a sample of average weight.
     rsquared, rsquared_adj : float
         R^2, and the same with mean squares in place of sums; NaN for constant targets.
     llf, aic, bic : float
-        Gaussian log-likelihood, ``-2 llf + 2 df_model``, and
-        ``-2 llf + log(nobs) df_model``.
+        Gaussian log-likelihood, ``-2 llf + 2 df_model`` and ``-2 llf + log(nobs)
+        df_model``.
     identifiability : Identifiability
         Whether the data determine the parameters; read its `doubts` first.
     bootstrap : Bootstrap or None
-        The resamples, if any were asked for.
+        The fits to resamples, with ``bootstrap > 0``.
     linearization : Linearization
-        The derivatives that all this is computed from.
+        The derivatives of the fitted values.
     model : FittedModel
         The fitted regression function.
     """
@@ -140,10 +141,9 @@ class Inference(Summary):
 
     @property
     def bse(self) -> FloatArray:
-        """Standard errors of all parameters, (n_params,); infinite where data say nothing.
+        """Standard errors of all parameters, of shape (n_params,).
 
-        A parameter has no standard error if it has a part in a direction that the data
-        leave open and no penalty decides.
+        They are infinite for parameters that neither the data nor a penalty determine.
         """
         errors = np.sqrt(np.maximum(np.diag(self.covariance_), 0))
         errors[np.abs(self._undetermined).max(axis=0, initial=0) > _NO_PART] = np.inf
@@ -151,76 +151,77 @@ class Inference(Summary):
 
     @property
     def tvalues(self) -> FloatArray:
-        """Parameters over their standard errors, (n_params,)."""
+        """Parameters divided by their standard errors, of shape (n_params,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.params / self.bse
 
     @property
     def pvalues(self) -> FloatArray:
-        """Two-sided p values of the parameters being 0, (n_params,)."""
+        """Two-sided p values for each parameter being 0, of shape (n_params,)."""
         tails: FloatArray = 2 * stats.t.sf(np.abs(self.tvalues), self.df_resid_inference)
         return tails
 
     def conf_int(self, level: float | None = None) -> FloatArray:
-        """Give the intervals of all parameters.
+        """Compute the intervals of all parameters.
 
         Parameters
         ----------
         level : float, default=None
-            Level of the intervals. None: that of the result.
+            Level of the intervals. If None, that of the result.
 
         Returns
         -------
         intervals : ndarray of shape (n_params, 2)
-            Lower and upper ends.
+            Lower and upper limits.
         """
         half = self._quantile(level) * self.bse
         return np.stack([self.params - half, self.params + half], axis=-1)
 
     @property
     def coef(self) -> FloatArray:
-        """The weights in the shape of the window, of a bank after the filters."""
+        """Weights in the shape of the window; for a bank, after an axis for the filters."""
         return self._in_window(self.params)
 
     @property
     def stderr(self) -> FloatArray:
-        """Their standard errors, likewise."""
+        """Standard errors of the weights, in the shape of `coef`."""
         return self._in_window(self.bse)
 
     @property
     def statistic(self) -> FloatArray:
-        """Their t statistics, likewise."""
+        """The t statistics of the weights, in the shape of `coef`."""
         return self._in_window(self.tvalues)
 
     @property
     def pvalue(self) -> FloatArray:
-        """Two-sided p values of each weight being 0, likewise."""
+        """Two-sided p values for each weight being 0, in the shape of `coef`."""
         return self._in_window(self.pvalues)
 
     def interval(self, level: float | None = None) -> FloatArray:
-        """Give the intervals of the weights.
+        """Compute the intervals of the weights.
 
         Parameters
         ----------
         level : float, default=None
-            Level of the intervals. None: that of the result.
+            Level of the intervals. If None, that of the result.
 
         Returns
         -------
         intervals : ndarray of shape ``(*coef.shape, 2)``
-            Lower and upper ends.
+            Lower and upper limits.
         """
         return self._in_window(self.conf_int(level))
 
     def wald_test(self, R: ArrayLike, q: ArrayLike = 0.0) -> WaldTest:
-        """Test whether ``R @ params`` is `q`.
+        """Test whether ``R @ params`` equals `q`.
 
         Parameters
         ----------
         R : array-like
-            Restrictions, of shape (n_params,) or (n_restrictions, n_params); or in the
-            shape of `coef`, or (n_restrictions, ...) with it, where they concern weights
-            alone. Of booleans in the shape of `coef`: every weight where it is True.
+            Restrictions, of shape (n_params,) or (n_restrictions, n_params). Restrictions
+            of weights only may have the shape of `coef`, or this shape after an axis for
+            the restrictions. A boolean array in the shape of `coef` selects weights that
+            are tested together.
         q : float or array-like of shape (n_restrictions,), default=0.0
             The values.
 
@@ -232,8 +233,8 @@ class Inference(Summary):
         Raises
         ------
         TypeError, ValueError
-            If `R` has another shape, if its rows are not independent, or if they concern
-            what the data leave open.
+            If `R` has another shape, if its rows are not independent, or if they depend on
+            directions that the data do not determine.
         """
         rows = self._restrictions(R)
         values = rows @ self.params - np.broadcast_to(real_array("q", q), len(rows))
@@ -241,8 +242,8 @@ class Inference(Summary):
             initial=0
         ):
             raise ValueError(
-                "R concerns a direction of the parameters that the data leave open, see "
-                "identifiability.open_directions."
+                "R depends on a direction of the parameters that the data do not "
+                "determine, see identifiability.open_directions."
             )
         spread = rows @ self.covariance_ @ rows.T
         sizes = np.sqrt(np.diag(spread))
@@ -250,8 +251,9 @@ class Inference(Summary):
             spread / np.outer(sizes, sizes), hermitian=True
         ) < len(rows):
             raise ValueError(
-                "R: the estimates of its rows must be independent and have an error. Leave "
-                "out rows that follow from others; without noise there is no test."
+                "The estimates of the rows of R must be linearly independent and have "
+                "positive standard errors. Leave out rows that depend on others; without "
+                "noise there is no test."
             )
         statistic = float(values @ np.linalg.solve(spread, values) / len(rows))
         df = float(len(rows)), self.df_resid_inference
@@ -265,19 +267,19 @@ class Inference(Summary):
         Parameters
         ----------
         X : array-like of shape ``(n_samples, ...)``
-            Samples, in a form that the estimator takes.
+            Samples, in a form that the estimator accepts.
         level : float, default=None
-            Level of the intervals. None: that of the result.
+            Level of the intervals. If None, that of the result.
 
         Returns
         -------
         intervals : PredictionInterval
-            The predictions and both kinds of interval.
+            The predictions and both kinds of intervals.
 
         Raises
         ------
         TypeError, ValueError
-            For an `X` that cannot be used.
+            For an invalid `X`.
         """
         samples, geometry = fitted_samples(self.model.estimator, X)
         model = FittedModel.of(self.model.estimator, geometry)
@@ -353,9 +355,10 @@ def inference(
 ) -> Inference:
     r"""Standard errors, intervals and tests for the weights of a fitted filter or bank.
 
-    A fit is nonlinear least squares, and the derivatives of its predictions by the weights
-    are known: for one filter they are the means of its active patches. With these, a column
-    of ones for the intercept, and the residuals r, the covariance of the estimates is
+    A fit is a nonlinear least-squares problem, and the derivatives J of the predictions
+    with respect to the weights are known. For one filter they are its active mean patches,
+    for the intercept they are 1. With the residuals r and sample weights :math:`\omega`,
+    the covariance of the estimates is
 
     .. math::
 
@@ -363,36 +366,36 @@ def inference(
         H = \sum_n \omega_n J_n J_n^\top + n \lambda I ,
 
     with the penalty :math:`\lambda`, `penalty_`, of the weights, for noise of unequal
-    variance ("HC0", [1]_); "HC3" [2]_ divides each residual by one less its leverage.
-    "classical" assumes equal variances, and "cluster" [3]_ independent groups. These are
-    approximations for many samples, and valid only if the data determine the filter: the
-    result says so in `identifiability`.
+    variance ("HC0", [1]_). "HC3" [2]_ divides each residual by one minus its leverage.
+    "classical" assumes equal variances, and "cluster" [3]_ assumes independent groups.
+    These approximations hold for many samples, and only if the data determine the filter,
+    which `identifiability` of the result checks.
 
     Parameters
     ----------
     estimator : ConvReLUFilterRegressor or ConvFilterBankRegressor
-        Fitted.
+        The fitted regressor.
     X : array-like of shape ``(n_samples, ...)``
-        The samples that it was fitted to. They, and their derivatives, are held in memory.
+        The samples of the fit. They and their derivatives are held in memory.
     y : array-like of shape (n_samples,)
-        Their targets.
+        The targets of the fit.
     sample_weight : array-like of shape (n_samples,), default=None
-        The weights of the fit: only their ratios matter. "classical" takes them for
-        inverse variances.
+        The weights of the fit; only their ratios matter. "classical" treats them as inverse
+        variances.
     covariance : {"HC3", "HC0", "classical", "cluster"}, default="HC3"
-        The noise that is assumed, see above.
+        Assumption on the noise, see above.
     groups : array-like of shape (n_samples,), default=None
-        The group of each sample, for ``covariance="cluster"``; resamples of the bootstrap
-        are of groups, too.
+        The group of each sample, for ``covariance="cluster"``. The bootstrap then resamples
+        groups.
     level : float, default=0.95
         Level of the intervals.
     bootstrap : int, default=0
-        Resamples to fit anew, each beginning from the fit. They check the
-        approximation, and take as many fits. 0: none; else at least 2.
+        Number of resamples, 0 or at least 2. A model is fitted to each of them, starting
+        from the fit, to check the approximation.
     n_jobs : int, default=None
-        Processes for the bootstrap, as in joblib. The result does not depend on it.
+        Number of processes for the bootstrap, as in joblib. It does not affect the result.
     random_state : int, RandomState instance or None, default=None
-        Draws the resamples, and where the checks look.
+        Determines the resamples and the random draws of the checks.
 
     Returns
     -------
@@ -402,17 +405,17 @@ def inference(
     Raises
     ------
     TypeError, ValueError
-        For data and parameters that cannot be used; for fewer samples than parameters.
+        For invalid data or parameters, and for fewer samples than parameters.
 
     See Also
     --------
-    recovery : How far a filter is from a known one.
+    recovery : Compares a filter with a known one.
     skconvfilter.plotting.FilterDisplay.from_inference : Draw the result.
 
     Notes
     -----
-    With ``alpha > 0`` intervals are those of what the penalized fit estimates, which is
-    biased towards 0. The penalty shortens them, and they need not cover the true weights.
+    With ``alpha > 0``, estimates are biased towards 0. The penalty shortens the intervals,
+    and they need not contain the true weights.
 
     References
     ----------
@@ -439,7 +442,7 @@ def inference(
     >>> low, high = result.interval().T
     >>> bool(((low < teacher) & (teacher < high)).all())
     True
-    >>> (result.pvalue > 0.05).tolist()  # which weights may be 0?
+    >>> (result.pvalue > 0.05).tolist()  # weights that may be 0
     [False, True, False]
     >>> result.identifiability.doubts
     ()
@@ -558,8 +561,8 @@ def _notes(result: Inference) -> list[str]:
         )
     if float(result.model.estimator.penalty_) > 0:
         notes.append(
-            "alpha > 0: intervals are those of what the penalized fit estimates, which is "
-            "biased towards 0."
+            "alpha > 0: the estimates are biased towards 0, and the intervals need not "
+            "contain the true weights."
         )
     return notes or ["No doubts about identifiability."]
 

@@ -1,4 +1,4 @@
-"""How likely a random start is a good one, and how many starts that calls for."""
+"""Probability that a random start is good, and the number of starts needed."""
 
 import math
 
@@ -20,11 +20,11 @@ _ROUNDING = 1e-9
 def ball_success_probability(
     patch_dim: ArrayLike, alpha: ArrayLike
 ) -> np.float64 | FloatArray:
-    r"""Probability that a start drawn from a small ball is a good one, exactly.
+    r"""Exact probability that a start drawn from a small ball is good.
 
     The start :math:`w_0` is uniform in the ball of radius :math:`\alpha \|w^*\|` about
-    the origin in :math:`p` dimensions. It is good if it is nearer to the true filter
-    than the origin is, by as much as the theory asks:
+    the origin in :math:`p` dimensions. It is good if it is nearer to the true filter than
+    the origin is, by the margin that the theory requires:
 
     .. math::
 
@@ -34,8 +34,8 @@ def ball_success_probability(
           I_{\alpha^2}\left( \frac{p + 1}{2}, \frac12 \right),
 
     with :math:`I` the regularised incomplete beta function. The two terms are the caps
-    that the plane through the spheres' intersection cuts off the two balls. The value
-    falls from 1/2 at small :math:`\alpha` to 0 at 1. It is accurate to a few rounding
+    that the plane through the intersection of the spheres cuts off the two balls. The value
+    decreases from 1/2 for small :math:`\alpha` to 0 at 1. It is accurate to a few rounding
     units of 1/2 for any dimension and radius.
 
     Parameters
@@ -49,12 +49,12 @@ def ball_success_probability(
     Returns
     -------
     probability : float or ndarray, float64
-        A number, or an array of the shape that the two broadcast to.
+        A number, or an array of the broadcast shape.
 
     Raises
     ------
     TypeError, ValueError
-        If `patch_dim` is not made of positive ints or `alpha` not of numbers above 0 and
+        If `patch_dim` does not consist of positive ints or `alpha` of numbers above 0 and
         at most 1, or if their shapes do not broadcast.
 
     See Also
@@ -64,12 +64,12 @@ def ball_success_probability(
 
     Notes
     -----
-    The paper differs in three places. After Theorem 3.4 it speaks of a failure
-    probability that is bounded from below: it is the success probability. In section
-    3.2 it asks for a start with :math:`\|w_0 - w^*\| < \|w^*\| \cos\phi^*`: this must
-    be :math:`\sin\phi^*`, and :math:`\cos\phi^*` is the radius of the ball. And its
-    bound loses a factor of about :math:`\pi` in the deviation from 1/2. A larger
-    :math:`\alpha` is no easier: the target shrinks and so does the probability.
+    The paper differs in three places. After Theorem 3.4 it bounds a failure probability
+    from below, but means the success probability. In section 3.2 it requires a start with
+    :math:`\|w_0 - w^*\| < \|w^*\| \cos\phi^*`; the correct factor is :math:`\sin\phi^*`,
+    and :math:`\cos\phi^*` is the radius of the ball. Its bound of the deviation from 1/2 is
+    too large by a factor of about :math:`\pi`. A larger :math:`\alpha` does not help,
+    because the required distance and the probability both decrease.
 
     References
     ----------
@@ -102,8 +102,8 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
         \qquad\text{for } \alpha \le \frac{1}{\sqrt{2 \pi p}},
 
     with :math:`w_0` uniform in the ball of radius :math:`\alpha \|w^*\|` about the
-    origin. At the largest such :math:`\alpha` the bound is 0; beyond it is negative,
-    holds trivially, and is returned as it is.
+    origin. At the largest such :math:`\alpha` the bound is 0. For larger values it is
+    negative and thus trivial; the negative value is returned.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
     Returns
     -------
     bound : float or ndarray, float64
-        A number, or an array of the shape that the two broadcast to.
+        A number, or an array of the broadcast shape.
 
     Raises
     ------
@@ -125,14 +125,13 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 
     See Also
     --------
-    ball_success_probability : The exact value, and where the paper's text is wrong.
+    ball_success_probability : The exact value, and errors in the paper.
 
     Notes
     -----
-    The factor :math:`\sqrt{\pi p / 2}` is about :math:`\pi` times what is needed: the
-    exact value is near :math:`1/2 - \alpha \sqrt{p / (2 \pi)}` for small
-    :math:`\alpha`. The paper calls what it bounds a failure probability once; it is that
-    of success.
+    The factor :math:`\sqrt{\pi p / 2}` is about :math:`\pi` times as large as necessary:
+    the exact value is near :math:`1/2 - \alpha \sqrt{p / (2 \pi)}` for small
+    :math:`\alpha`.
 
     References
     ----------
@@ -153,7 +152,7 @@ def ball_success_bound(patch_dim: ArrayLike, alpha: ArrayLike) -> np.float64 | F
 
 
 def restarts_needed(probability: float, confidence: float = 0.99) -> float:
-    r"""Number of independent starts of which one succeeds almost surely.
+    r"""Number of independent starts of which at least one succeeds with high probability.
 
     The smallest :math:`n \ge 1` with :math:`1 - (1 - q)^n \ge c`, to machine precision, for
     the probability :math:`q` of one start and the confidence :math:`c`,
@@ -167,13 +166,13 @@ def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     probability : float
         Probability q that one start succeeds, from 0 to 1.
     confidence : float, default=0.99
-        Probability c that one of all starts succeeds, above 0 and below 1.
+        Probability c that at least one start succeeds, above 0 and below 1.
 
     Returns
     -------
     n : int or float
-        An int, at least 1; 1 for ``probability=1``. ``math.inf`` where no number of
-        starts is enough: for ``probability=0``, and for one so small that the number
+        An int, at least 1; 1 for ``probability=1``. ``math.inf`` if no number of starts is
+        enough, that is, for ``probability=0``, or a probability so small that the number
         exceeds the range of float64.
 
     Raises
@@ -188,11 +187,11 @@ def restarts_needed(probability: float, confidence: float = 0.99) -> float:
     References
     ----------
     Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
-    section 3.2, restarts because Theorem 3.4 gives a constant probability only.
+    section 3.2.
 
     Examples
     --------
-    Corollary 3.1 guarantees a probability of 1/4; it is larger.
+    Corollary 3.1 guarantees a probability of 1/4; the exact value is larger.
 
     >>> from skconvfilter.diagnostics import ball_success_probability, restarts_needed
     >>> restarts_needed(0.25)

@@ -1,4 +1,4 @@
-"""How far fitted filters are from the true ones, and whether the data can tell."""
+"""Comparison of fitted filters with the true ones, and losses between filters."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,34 +46,35 @@ _CHUNK_ELEMENTS = 2**17
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery(Summary):
-    """Fitted filters compared with the true ones; what :func:`recovery` returns.
+    """Result of :func:`recovery`, a comparison of fitted filters with the true ones.
 
-    The arrays have one entry for every filter: one in all for a single filter.
+    The arrays have one entry for every filter, and a single entry for one filter.
 
     Attributes
     ----------
     permutation : ndarray of shape (n_filters,), int
-        ``coef[permutation]`` has the fitted filters in the order of the teacher's.
+        ``coef[permutation]`` has the fitted filters in the order of the true ones.
     angles : ndarray of shape (n_filters,), float64
-        Angle in radians, from 0 to pi, to about 1e-15, between every filter of the teacher
-        and its match; nan if one is zero.
+        Angle between every true filter and its match, in radians from 0 to pi, accurate to
+        about 1e-15; nan if one of them is zero.
     angle : float
-        The largest of them.
+        The largest of the angles.
     relative_errors : ndarray of shape (n_filters,), float64
-        Norm of the difference over the norm of every filter of the teacher; nan for a zero
-        one.
+        Norm of the difference divided by the norm of the true filter, for every filter; nan
+        if the true filter is zero.
     relative_error : float
-        Norm of all differences over the norm of all filters of the teacher; nan for a zero
-        teacher.
+        Norm of all differences divided by the norm of all true filters; nan if these are
+        zero.
     relative_error_on_data : float
-        The same for the projections on the subspace that the patches span; nan if the
-        teacher is orthogonal to it, and without data.
+        The relative error of the projections on the subspace that the patches span; nan
+        without data, or if the true filters are orthogonal to it.
     relative_loss : float
-        Mean squared difference of the two models' values over the squared mean of the
-        teacher's; nan if the teacher's are all zero to machine precision, and without data.
+        Mean squared difference between the predictions of the two models, divided by the
+        squared mean of those of the true one; nan without data, or if these are all zero to
+        machine precision.
     indistinguishable : bool or None
-        Whether the two models' values agree on every sample to machine precision; None
-        without data.
+        Whether the predictions of the two models agree on every sample to machine
+        precision; None without data.
     """
 
     permutation: NDArray[np.intp]
@@ -88,14 +89,14 @@ class Recovery(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interpolation(Summary):
-    """Loss along the line through two filters; what :func:`interpolation` returns.
+    """Result of :func:`interpolation`, the loss on the line through two filters.
 
     Attributes
     ----------
     alpha : ndarray of shape (n_points,), float64
-        Weight of the first filter: 0 is the second one, 1 the first.
+        Weight of the first filter; 0 is the second filter, 1 the first.
     relative_loss : ndarray of shape (n_points,), float64
-        Relative loss there, against the values of the second filter.
+        Loss at these points, relative to the values of the second filter.
     """
 
     alpha: FloatArray
@@ -115,9 +116,9 @@ def recovery(
 ) -> Recovery:
     r"""Compare a fitted filter, or a bank of filters, with the true one.
 
-    The filters of a bank have no order. They are compared in the order :math:`\pi` that the
-    Hungarian algorithm finds, with the least :math:`\sum_j \|w_{\pi(j)} - w^*_j\|^2`. With
-    the filters in this order as the rows of :math:`W`, one row for a single filter, the
+    The order of the filters of a bank has no meaning. They are compared in the order
+    :math:`\pi` with the smallest :math:`\sum_j \|w_{\pi(j)} - w^*_j\|^2`, which the
+    Hungarian algorithm finds. With the filters in this order as the rows of :math:`W`, the
     measures are
 
     .. math::
@@ -126,8 +127,8 @@ def recovery(
         \frac{\|w_{\pi(j)} - w^*_j\|}{\|w^*_j\|}, \qquad
         \frac{\|W - W^*\|_F}{\|W^*\|_F}.
 
-    On data there are also, with the projection :math:`P` on the span of all patches of all
-    samples and the values :math:`f(W, Z)` of the model without its intercept,
+    With `X`, let :math:`P` be the projection on the span of all patches of all samples, and
+    :math:`f(W, Z)` the predictions without the intercept. The additional measures are
 
     .. math::
 
@@ -136,44 +137,45 @@ def recovery(
              {\left( \frac{1}{n} \sum_n f(W^*, Z_n) \right)^2},
 
     and whether :math:`f(W, Z_n) = f(W^*, Z_n)` for all :math:`n`. No method can learn the
-    part of a filter that :math:`P` removes. A small loss together with a large error on the
-    data says that the data hardly tell the two apart.
+    part of a filter that :math:`P` removes. If the loss is small but the error on the data
+    is large, the data hardly distinguish the two filters.
 
     Parameters
     ----------
     learned : array-like or fitted estimator
-        The filter, in the shape of the window or flat, or a bank of them along the first
-        axis. Of a fitted estimator it is `coef_`; an intercept, and the sign of a single
-        filter, are left out. Without `X` an array with more than one axis is a bank.
+        The filter, in the shape of the window or flat, or a bank with the filters along the
+        first axis, or a fitted estimator, whose `coef_` is used. The intercept, and the
+        sign of a single filter, are ignored. Without `X`, an array with more than one axis
+        is a bank.
     teacher : array-like or fitted estimator
-        The true filter or filters, likewise.
+        The true filter or filters, in the same form.
     X : array-like of shape ``(n_samples, ...)``, default=None
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
-        None: no measures on data.
+        If None, measures on data are not computed.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches, as any estimator of this package does,
-        fitted or not, and which `activation` and `pooling` a bank has, as
-        :class:`~skconvfilter.ConvFilterBankRegressor` does. None: the first of `learned`
-        and `teacher` that is a fitted estimator; else a flat sample is one patch, and a
-        bank has the ReLU and the sum over patches.
+        Defines how flat samples are cut into patches, and the `activation` and `pooling` of
+        a bank, such as a :class:`~skconvfilter.ConvFilterBankRegressor`, fitted or not. If
+        None, the first of `learned` and `teacher` that is a fitted estimator is used;
+        otherwise a flat sample is one patch, and a bank has the ReLU and the sum over
+        patches.
     output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
-        Output weights of the filters of a bank, 1 or -1. None: the `output_weights_` of a
-        fitted estimator, else all 1.
+        Output weights of the filters of a bank, 1 or -1. If None, the `output_weights_` of
+        a fitted estimator, or all 1.
     bias, teacher_bias : float or array-like of shape (n_filters,), default=None
-        Biases of the filters. None: the `bias_` of a fitted estimator, else 0. The bias,
-        divided by the `bias_scaling_` of a fitted estimator, else by 1, is compared as one
-        more entry of a filter, for one more entry of every patch.
+        Biases of the filters. If None, the `bias_` of a fitted estimator, or 0. The bias,
+        divided by the `bias_scaling_` of a fitted estimator, or by 1, is compared as an
+        additional entry of a filter.
 
     Returns
     -------
     result : Recovery
-        The measures, each nan where it has no meaning.
+        The measures; nan if a measure is undefined.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong: a filter that is not of the window's shape or not finite,
-        banks of different size, samples that are not finite.
+        If a parameter is invalid, for example a filter that is not finite or has another
+        shape than the window, banks of different sizes, or samples that are not finite.
 
     See Also
     --------
@@ -182,25 +184,26 @@ def recovery(
 
     Notes
     -----
-    If all output weights are 1 the sign of a filter matters: an odd activation tells w from
-    -w, too. Else tanh and erf give -w with the weight -v the same values as w with v, and
-    sigmoid the same up to a constant, which an intercept takes: for these three,
-    :math:`v_j w_j` is compared. For the others a filter with the wrong output weight is
-    wrong, however near: it counts as orthogonal to the true one.
+    With tanh and erf, the filter -w with the weight -v gives the same values as w with v;
+    with sigmoid, the values differ by a constant, which the intercept absorbs. For these
+    three activations, :math:`v_j w_j` is compared. For the others, a filter with the wrong
+    output weight counts as orthogonal to the true one.
 
     All is computed in float64, with :math:`\epsilon` its rounding unit 2.2e-16. The span of
     the patches is that of the eigenvectors of their second moment
     :math:`M = \sum_{n,i} Z_{n,i} Z_{n,i}^\top` with eigenvalues above
-    :math:`16 p \epsilon \lambda_{\max}(M)`. A direction in which patches are smaller than
-    :math:`\sqrt{16 p \epsilon}` times those in the main one, 3e-7 for p = 25, is taken as
-    not seen. The teacher is taken as orthogonal to the patches if
+    :math:`16 p \epsilon \lambda_{\max}(M)`. Directions in which patches are smaller than
+    :math:`\sqrt{16 p \epsilon}` times those in the main direction, 3e-7 for p = 25, are
+    excluded. The teacher is treated as orthogonal to the patches if
     :math:`\mathrm{tr}(W^* M {W^*}^\top)` is at most
     :math:`16 p \epsilon \lambda_{\max}(M) \|W^*\|_F^2`. This takes time
-    :math:`O(n k p^2 + p^3)` and memory :math:`O(p^2)`: the patches are made some at a time.
+    :math:`O(n k p^2 + p^3)` and memory :math:`O(p^2)`, because the patches are computed in
+    blocks.
 
     Values of a single filter agree to machine precision if they differ by at most
     :math:`16 \epsilon \max(\|w\|_1, \|w^*\|_1)` times the largest entry of the sample.
-    For a bank such tolerances are added up over the filters, and the patches if these are.
+    For a bank, the tolerances are summed over the filters, and over the patches if the
+    pooling is a sum.
 
     References
     ----------
@@ -208,8 +211,8 @@ def recovery(
     equation (1), and section 4 for the relative loss.
 
     K. Zhong, Z. Song, I. S. Dhillon, "Learning Non-overlapping Convolutional Neural
-    Networks with Multiple Kernels", 2017, recover filters up to their order, and measure it
-    by the Frobenius norm.
+    Networks with Multiple Kernels", 2017, recover filters up to their order, and measure
+    the error by the Frobenius norm.
 
     Examples
     --------
@@ -223,7 +226,7 @@ def recovery(
     >>> result.angle < 1e-12, result.relative_error < 1e-12
     (True, True)
 
-    No data can tell what a filter makes of an entry that is zero in all patches.
+    The data do not determine the weight of an entry that is zero in all patches:
 
     >>> X[:, 1] = 0
     >>> result = recovery([1.0, 8.0, 2.0], [1.0, 6.0, 2.0], X[:, :3])
@@ -232,7 +235,7 @@ def recovery(
     >>> result.indistinguishable
     True
 
-    A bank of two filters, which were found in the other order:
+    A bank of two filters that were found in the other order:
 
     >>> result = recovery([[0.0, 4.0], [3.0, 0.5]], [[3.0, 0.0], [0.0, 4.0]])
     >>> result.permutation, result.relative_error
@@ -252,8 +255,8 @@ def recovery(
         rows = _check_banks(learned, teacher, window, constant, biases)
         if len(rows[0]) != len(rows[1]):
             raise ValueError(
-                f"learned and teacher must have as many filters, got {len(rows[0])} and "
-                f"{len(rows[1])}."
+                f"learned and teacher must have the same number of filters, got "
+                f"{len(rows[0])} and {len(rows[1])}."
             )
         names = ("output_weights", "teacher_output_weights")
         given = ((output_weights, learned), (teacher_output_weights, teacher))
@@ -308,26 +311,27 @@ def interpolation(
              {\left( \frac{1}{n} \sum_n f(w_2, Z_n) \right)^2},
         \qquad f(w, Z) = \frac{1}{k} \sum_{i=1}^k \mathrm{relu}(w \cdot Z_i),
 
-    for :math:`\alpha` in :math:`[-m, 1 + m]`: the second filter is the teacher. A loss
-    that is low all along says that the two lie in one valley; a hump hints that the first
-    is another local minimum.
+    for :math:`\alpha` in :math:`[-m, 1 + m]`, where the second filter is the teacher. If
+    the loss is low everywhere, the two filters lie in the same valley; if it rises in
+    between, the first is probably near another local minimum.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     first, second : array-like or fitted estimator
-        The filters, in the shape of the window or flat. Of a fitted estimator it is
-        `coef_`; its intercept and its sign are left out.
+        The filters, in the shape of the window or flat, or fitted estimators, whose `coef_`
+        is used; intercept and sign are ignored.
     n_points : int, default=51
         Number of points, at least 2 and at least ``2 + 2 * margin``. They are evenly
-        spaced, but the two that are nearest to the filters are moved onto them.
+        spaced, except that the two nearest to the filters are moved onto them.
     margin : float, default=0.0
-        How far the line goes on beyond both filters, m, in units of their distance.
+        How far the line extends beyond both filters, m, in units of their distance.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches: any estimator of this package, such as
-        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the first of the
-        two filters that is a fitted estimator; else a flat sample is one patch.
+        Defines how flat samples are cut into patches. Any estimator of this package can be
+        used, such as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. If None, the
+        first of the two filters that is a fitted estimator is used; otherwise a flat sample
+        is one patch.
 
     Returns
     -------
@@ -337,17 +341,17 @@ def interpolation(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong; if the values of `second` are all zero to machine
-        precision: the relative loss has no meaning then.
+        If a parameter is invalid, or if the values of `second` are all zero to machine
+        precision, so that the relative loss is undefined.
 
     See Also
     --------
-    recovery : Compare two filters in numbers.
+    recovery : Measures of the difference between two filters.
     skconvfilter.plotting.InterpolationDisplay : Draw the loss.
 
     Notes
     -----
-    All points are evaluated at once, and take memory for n_samples times n_points
+    All points are evaluated at once, which takes memory for n_samples times n_points
     numbers. The loss at ``alpha=0`` is 0, and that at ``alpha=1`` is the `relative_loss`
     of :func:`recovery`.
 
@@ -389,8 +393,8 @@ def interpolation(
     model = _Model(start[np.newaxis], None, check_activation("relu"), "mean")
     if not np.any(labels > model.tolerance(samples, geometry)):
         raise ValueError(
-            "second must respond to X: its values are zero on every sample, so no loss "
-            "is relative to them."
+            "second has the value zero on every sample of X, so the relative loss is "
+            "undefined. Pass another filter, or exchange first and second."
         )
     return Interpolation(alpha, _relative_loss(values[:, :-1], labels))
 
@@ -425,33 +429,33 @@ def population_loss(
         The filters, in the shape of the window or flat. Of a fitted estimator they are
         `coef_`.
     teacher : array-like or fitted estimator
-        The true filters, likewise; there may be more or fewer of them.
+        The true filters, in the same form; their number may differ.
     n_patches : int
         Patches per sample, k.
     estimator : estimator, default=None
-        Says which `activation` and `pooling` the bank has, as
-        :class:`~skconvfilter.ConvFilterBankRegressor` does, fitted or not. Only "relu",
-        "leaky_relu", "squared_relu" and "erf" have a closed form. None: the first of `coef`
-        and `teacher` that is a fitted estimator; else the ReLU and the sum over patches
-        (s = 1; 1 / k for the mean).
+        Defines the `activation` and `pooling` of the bank, such as a
+        :class:`~skconvfilter.ConvFilterBankRegressor`, fitted or not. Only "relu",
+        "leaky_relu", "squared_relu" and "erf" have a closed form. If None, the first of
+        `coef` and `teacher` that is a fitted estimator is used, or the ReLU and the sum
+        over patches. In the formula, s is 1 for the sum and 1 / k for the mean.
     output_weights, teacher_output_weights : array-like of shape (n_filters,), default=None
-        Output weights of the filters and of the teacher's, 1 or -1. None: the
-        `output_weights_` of a fitted estimator, else all 1. They are multiplied by the
+        Output weights of the fitted and of the true filters, 1 or -1. If None, the
+        `output_weights_` of a fitted estimator, or all 1. They are multiplied by the
         `output_scale_` of a fitted estimator.
 
     Returns
     -------
     loss : float
-        At least 0. Rounding adds about 1e-16 times the mean square of the values.
+        At least 0. The rounding error is about 1e-16 times the mean square of the values.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong; if the activation has no closed form.
+        If a parameter is invalid, or if the activation has no closed form.
 
     See Also
     --------
-    recovery : How far the filters are apart.
+    recovery : Measures of the difference between filters.
 
     Notes
     -----
@@ -496,7 +500,8 @@ def population_loss(
         # What rounding leaves where there is none is no bias.
         if np.abs(bias_of(given)).max() > 1e-8 * np.abs(coef_of(given)).max():
             raise ValueError(
-                "The population loss of filters with biases has no closed form."
+                "The population loss of filters with biases has no closed form. Fit with "
+                "bias=False."
             )
     filters, true = _check_banks(coef, teacher, None, name="coef")
     n_patches = check_integer("n_patches", n_patches, minimum=1)

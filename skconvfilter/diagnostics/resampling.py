@@ -1,4 +1,4 @@
-"""The bootstrap of a fit: resamples of samples or groups, fitted from the fit on."""
+"""The bootstrap of a fit: fits to resamples of samples or groups."""
 
 import warnings
 from copy import deepcopy
@@ -23,17 +23,17 @@ _LEARNED = ("coef_", "bias_", "bias_scaling_", "intercept_", "n_features_in_")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bootstrap(Summary):
-    """Fits of resamples, of :func:`inference`.
+    """Fits to resamples, part of the result of :func:`inference`.
 
     Attributes
     ----------
     params : ndarray of shape (n_resamples, n_params)
-        The parameters of every fit.
+        Parameters of every fit.
     conf_int : ndarray of shape (n_params, 2)
-        Intervals by percentiles, at the level of the result.
+        Percentile intervals, at the level of the result.
     elsewhere : float
-        Share of the resamples that end at another minimum: beyond the confidence region of
-        the fit at level 1 - 1e-6. Percentiles include them.
+        Share of the resamples that end at another minimum, that is, beyond the confidence
+        region of the fit at level 1 - 1e-6. The percentiles include them.
     """
 
     params: FloatArray

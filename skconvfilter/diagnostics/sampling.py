@@ -29,26 +29,26 @@ _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Estimate(Summary):
-    """An extreme over many filters, of :func:`smoothness` or :func:`one_point_convexity`.
+    """Estimate of an extreme over filters, in results of :mod:`skconvfilter.diagnostics`.
 
-    It is searched on halves of the samples in turn. The arrays have one entry for every
-    angle, or radius.
+    The search uses one half of the samples and the evaluation the other, and vice versa.
+    The arrays have one entry for every angle or radius.
 
     Attributes
     ----------
     value : ndarray of shape (n,)
-        Held out: the most extreme filter (and vectors) found on one half of the samples,
-        evaluated on the other half, and the mean of both ways. It is unbiased for these
-        filters and so, up to noise, not as extreme as the true value. NaN where there are
-        too few patches to tell.
+        Held-out value: the most extreme filter (and vectors) found on one half of the
+        samples, evaluated on the other half, averaged over both directions. It is unbiased
+        for these filters and thus, up to noise, less extreme than the true value. NaN if
+        there are too few patches.
     interval : ndarray of shape (n, 2)
-        Bootstrap interval of it for the filters found. What other filters would change
-        it does not cover.
+        Bootstrap interval of the value for the filters found. It does not cover the effect
+        of other filters.
     searched : ndarray of shape (n,)
-        The value on the half that was searched: too extreme by noise.
+        The value on the half used for the search, too extreme because of noise.
     certified : ndarray of shape (n,)
-        A bound from the other side that needs no search, for these samples. NaN where
-        there is none.
+        A bound from the other side that needs no search, for these samples. NaN if there is
+        none.
     """
 
     value: FloatArray
@@ -87,12 +87,12 @@ class Subsample(NamedTuple):
         check_range("X", data)
         if len(data) < 2:
             raise ValueError(
-                "X has one sample (n_samples=1): estimates need two halves to hold one out."
+                "X has one sample (n_samples=1), but the estimates need at least two."
             )
         _, geometry = cut_into_patches(data[:1], convolution, constant)
         w = one_filter("teacher", teacher, geometry.layout.window_shape, constant)
         if not w.any():
-            raise ValueError("teacher is zero: no filter makes an angle with it.")
+            raise ValueError("teacher is zero, so angles to it are undefined.")
         size = subsample_size(max_samples, geometry.layout, _MAX_ELEMENTS, minimum=2)
         seeds = check_random_state(random_state).randint(2**31, size=4)
         rng = np.random.default_rng(seeds)

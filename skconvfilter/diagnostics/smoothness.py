@@ -39,14 +39,15 @@ _PATCHES_PER_ENTRY = 20
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Smoothness(Summary):
-    r"""The quantities of Assumptions 3.1 and 3.2, as :func:`smoothness` estimates them.
+    r"""Result of :func:`smoothness`, the quantities of Assumptions 3.1 and 3.2.
 
-    With :math:`\bar Z_{++}`, :math:`\bar Z_{+-}`, :math:`\bar Z_{-+}` the means of a
-    sample's patches that are active for both a filter and the teacher, for the filter
-    alone and for the teacher alone, at each angle :math:`\phi` over all filters at that
-    angle to the teacher:
+    Let :math:`\bar Z_{++}`, :math:`\bar Z_{+-}` and :math:`\bar Z_{-+}` be the sums of the
+    patches of a sample that are active for both a filter and the teacher, for the filter
+    only and for the teacher only, divided by the number of all patches. For each angle, the
+    following quantities are minimised or maximised over all filters at that angle to the
+    teacher:
 
-    * `gamma`: least eigenvalue of :math:`E \bar Z_{++} \bar Z_{++}^T`, minimised;
+    * `gamma`: smallest eigenvalue of :math:`E \bar Z_{++} \bar Z_{++}^T`, minimised;
     * `L`: its largest eigenvalue, maximised;
     * `disagreement`: largest eigenvalue of :math:`E \bar Z_{+-} \bar Z_{+-}^T`, maximised;
     * `cross`: sum of the spectral norms of :math:`E \bar Z_{++} \bar Z_{+-}^T`,
@@ -54,25 +55,25 @@ class Smoothness(Summary):
       maximised.
 
     Up to noise, `value` and `searched` are upper bounds of gamma and lower bounds of the
-    others; `certified` is a lower bound of gamma, for one patch per sample only, and an
+    others. `certified` is a lower bound of gamma, for one patch per sample only, and an
     upper bound of the others.
 
     Attributes
     ----------
     angles : ndarray of shape (n_angles,)
-        In radians.
+        Angles in radians.
     gamma, L, disagreement, cross : Estimate
-        At every angle, with `value`, `interval`, `searched` and `certified`. The value is
-        NaN where too few patches lie between filter and teacher. Where patches vary far
+        Estimates at every angle, with `value`, `interval`, `searched` and `certified`. The
+        value is NaN if too few patches lie between filter and teacher. If patches vary far
         more in some directions than in others, the true gamma lies below its interval by
         up to a quarter of the value.
     beta : float
         Largest ``disagreement / angle`` up to pi/2: a lower bound for beta of Assumption
-        3.1. NaN where no angle has enough patches.
+        3.1. NaN if no angle has enough patches.
     L_cross : float
         Largest ``cross / angle``: a lower bound for L_cross of Assumption 3.2.
     n_samples : int
-        Samples that were evaluated.
+        Number of samples that were evaluated.
     n_patches, patch_dim : int
         Patches per sample, and their length.
     """
@@ -99,33 +100,36 @@ def smoothness(
     confidence: float = 0.95,
     random_state: int | np.random.RandomState | None = None,
 ) -> Smoothness:
-    """Estimate gamma, L, beta and L_cross of some data for a teacher.
+    """Estimate gamma, L, beta and L_cross on data for a given true filter.
 
-    A filter is easy to learn where gamma is large compared with L, beta and L_cross:
-    Theorems 2.2 and 3.1 of [1]_. The extremes over all filters at an angle are searched
-    for: the best of 64 random directions, and of the principal axes of the patches, are
-    refined by steps along the gradient of the quantity with smoothed indicators; each angle
-    also starts from the filters found at the next smaller and the next larger one.
+    A filter is easy to learn if gamma is large compared with L, beta and L_cross, see
+    Theorems 2.2 and 3.1 of [1]_. The extremes over all filters at an angle are found by a
+    search. The best of 64 random directions and of the principal axes of the patches are
+    refined by steps along the gradient of the quantity with smoothed indicators. At each
+    angle, the search also starts from the filters found at the next smaller and the next
+    larger angle.
 
     Parameters
     ----------
     X : array-like of shape ``(n_samples, ...)``
         Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat samples.
     teacher : array-like or fitted estimator
-        The filter, in the shape of the window or flat. Of a fitted estimator it is `coef_`.
+        The true filter, in the shape of the window or flat, or a fitted estimator, whose
+        `coef_` is used.
     angles : array-like of shape (n_angles,), default=None
-        Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
+        Angles to the teacher, in radians from 0 to pi. If None, nine angles from pi/18 to
+        pi/2.
     estimator : estimator, default=None
-        Says how flat samples are cut into patches: any estimator of this package, such as
-        :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the teacher, if it
-        is a fitted estimator; else a flat sample is one patch.
+        Defines how flat samples are cut into patches. Any estimator of this package can be
+        used, such as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. If None, the
+        teacher is used if it is a fitted estimator; otherwise a flat sample is one patch.
     max_samples : int, default=None
-        Random samples that are evaluated. None: 20,000, but no more than hold 2**23
-        entries of patches (500 at least).
+        Largest number of samples that are evaluated, drawn at random. If None, 20,000, or
+        fewer (at least 500) if their patches have more than 2**23 entries.
     confidence : float, default=0.95
-        Of the bootstrap intervals.
+        Level of the bootstrap intervals.
     random_state : int, RandomState instance or None, default=None
-        Draws the samples, the halves and the directions.
+        Determines the samples, the halves and the directions that are drawn.
 
     Returns
     -------
@@ -135,17 +139,17 @@ def smoothness(
     Raises
     ------
     TypeError, ValueError
-        For data, filters and parameters that cannot be used.
+        For invalid data, filters or parameters.
 
     Warns
     -----
     UserWarning
-        Where an angle has too few patches on which filter and teacher disagree: its
-        disagreement and cross are NaN.
+        If filter and teacher disagree on too few patches at an angle; disagreement and
+        cross are NaN there.
 
     See Also
     --------
-    certificate : Whether the conditions of the theorems hold, by these estimates.
+    certificate : Checks the conditions of the theorems by these estimates.
     skconvfilter.plotting.SmoothnessDisplay : Draw the estimates.
 
     References
@@ -155,7 +159,7 @@ def smoothness(
 
     Examples
     --------
-    Independent normal patches, two in a sample, where gamma is (pi - angle - sin angle) /
+    For two independent normal patches in a sample, gamma is (pi - angle - sin angle) /
     (4 pi):
 
     >>> import numpy as np

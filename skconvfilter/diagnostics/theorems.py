@@ -31,25 +31,27 @@ _BANDS, _MIN_IN_BAND = np.linspace(np.pi / 36, np.pi / 2, 18), 100
 
 @dataclass(frozen=True, repr=False)
 class TheoremCheck(Summary):
-    """A theorem and the numbers of its condition, as :func:`certificate` checks it.
+    """A theorem and the numbers of its condition, checked by :func:`certificate`.
 
     Attributes
     ----------
     theorem : str
-        Its name, such as "Theorem 3.1".
+        Name of the theorem, such as "Theorem 3.1".
     condition : str
-        That of the paper, corrected where the printed one is wrong.
+        Condition of the paper, corrected if the printed one is wrong.
     verdict : {"holds", "may hold", "refuted", "does not apply"}
-        "holds": by bounds that need no search, for the samples at hand. "refuted": by
-        filters that were found. "may hold": neither.
+        "holds" if bounds that need no search prove the condition for these samples,
+        "refuted" if filters were found that violate it, and "may hold" otherwise.
     numbers : dict of float
-        What the condition compares, by name.
+        The numbers of the condition, by name.
     step : float
-        Step size allowed for gradient descent; NaN where there is none.
+        Step size allowed for gradient descent; NaN if there is none.
     contraction : float
-        Factor of ``|w - w*|**2`` in every step of that size, at most; NaN likewise.
+        Upper bound of the factor of ``|w - w*|**2`` in a step of that size; NaN if there is
+        none.
     iterations : float
-        Steps until ``|w - w*|`` is `precision` times ``|w*|``; NaN likewise.
+        Number of steps until ``|w - w*|`` is `precision` times ``|w*|``; NaN if there is
+        none.
     """
 
     theorem: str
@@ -267,7 +269,7 @@ def convexity(convex: OnePointConvexity, start: Start) -> TheoremCheck:
     refuted = bool((convex.convexity.interval[:, 1] < 0).any())
     return TheoremCheck(
         "One-point convexity",
-        "<grad l(w), w - w*> >= g |w - w*|**2 on every shell up to the start",
+        "<grad l(w), w - w*> >= g |w - w*|**2 on every sphere up to the start",
         _verdict(False, refuted),
         {"g": g, "G": G},
         **start.guaranteed_rate(g, G),

@@ -1,4 +1,4 @@
-"""Displays following scikit-learn's conventions: filters, convergence, theory."""
+"""Displays of filters, convergence and the theory, following scikit-learn's conventions."""
 
 from skconvfilter.plotting.convergence import ConvergenceDisplay
 from skconvfilter.plotting.filters import FilterDisplay

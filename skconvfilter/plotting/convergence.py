@@ -1,4 +1,4 @@
-"""How the loss of every restart fell."""
+"""Display of the loss of every restart."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ConvergenceDisplay(Summary):
         \frac{\frac{1}{n} \sum_n (f(w, Z_n) - y_n)^2}
              {\left( \frac{1}{n} \sum_n y_n \right)^2}.
 
-    It is drawn on a logarithmic axis; losses below 1e-32, zero included, are drawn at
-    1e-32. A dot marks where a restart ended: it had converged, or was given up for
-    better ones. On the best restart's line, marks show where stage two of the learning
+    It is drawn on a logarithmic axis; losses below 1e-32, including zero, are drawn at
+    1e-32. A dot marks where a restart ended, because it had converged or was discarded for
+    better ones. On the line of the best restart, marks show where stage two of the learning
     rate and the Levenberg-Marquardt steps of the polish begin.
 
     It is recommended to use :meth:`from_estimator` to create a display. All parameters
@@ -45,15 +45,16 @@ class ConvergenceDisplay(Summary):
     Parameters
     ----------
     iteration : array-like of shape (n_iterations,)
-        Numbers of the iterations.
+        The iterations.
     relative_loss : array-like of shape (n_iterations, n_init)
-        Relative losses, nan where a restart was not running.
+        Relative losses; NaN where a restart was not running.
     stage : array-like of shape (n_iterations, n_init)
-        What each iteration of a restart was part of: "start"; "stage 1" or "stage 2" for
-        an epoch in that stage of the learning rate, "theory" for one at the theory's;
-        "polish" for a Levenberg-Marquardt step; "" where the restart was not running.
+        Stage of each iteration of a restart: "start"; "stage 1" or "stage 2" for an epoch
+        in that stage of the learning rate; "theory" for an epoch with the learning rate of
+        the theory; "polish" for a Levenberg-Marquardt step; "" where the restart was not
+        running.
     best_restart : int
-        Restart that led to the learned filter.
+        Index of the best restart.
 
     Attributes
     ----------
@@ -62,9 +63,9 @@ class ConvergenceDisplay(Summary):
     figure_ : matplotlib Figure
         Figure that holds the axes.
     lines_ : list of n_init matplotlib Line2D
-        Line of every restart, through the iterations at which it was running.
+        Lines of all restarts, over the iterations at which they were running.
     marks_ : dict of matplotlib Line2D
-        Marks on the best restart's line, by label: "stage two" and "polish", each only
+        Marks on the line of the best restart, by label, "stage two" and "polish"; each only
         if there is such an iteration.
 
     See Also
@@ -122,21 +123,23 @@ class ConvergenceDisplay(Summary):
         best_kw: dict[str, Any] | None = None,
         mark_kw: dict[str, Any] | None = None,
     ) -> ConvergenceDisplay:
-        """Draw how an estimator converged.
+        """Draw the losses of the restarts of an estimator.
 
         Parameters
         ----------
         estimator : estimator instance
-            Fitted :class:`~skconvfilter.ConvReLUFilterRegressor`, or a fitted pipeline
-            of which it is the last step.
+            A fitted :class:`~skconvfilter.ConvReLUFilterRegressor` or
+            :class:`~skconvfilter.ConvFilterBankRegressor`, or a fitted pipeline with one as
+            its last step.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         restart_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the restarts other than the best.
+            Keyword arguments of ``Axes.plot`` for the restarts other than the best.
         best_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the best restart.
+            Keyword arguments of ``Axes.plot`` for the best restart.
         mark_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the marks on the best restart's line.
+            Keyword arguments of ``Axes.plot`` for the marks on the line of the best
+            restart.
 
         Returns
         -------
@@ -186,18 +189,19 @@ class ConvergenceDisplay(Summary):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         restart_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the restarts other than the best.
+            Keyword arguments of ``Axes.plot`` for the restarts other than the best.
         best_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the best restart.
+            Keyword arguments of ``Axes.plot`` for the best restart.
         mark_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the marks on the best restart's line.
+            Keyword arguments of ``Axes.plot`` for the marks on the line of the best
+            restart.
 
         Returns
         -------
         display : ConvergenceDisplay
-            The display itself, with the attributes that end in an underscore set.
+            The display, with the attributes that end in an underscore set.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Filters side by side on one scale."""
+"""Display of filters next to each other, on one scale."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _FADED = 0.25
 
 
 class FilterDisplay(Summary):
-    """Filters side by side on one scale, such as the true and the learned one.
+    """Filters next to each other on one scale, such as the true and the learned filter.
 
     Filters with two axes are drawn as images with one colour scale for all, symmetric
-    about 0. Those with three axes, channels last, have one such image per channel and
-    start a row each. Those with one axis are drawn as curves with the same limits.
+    about 0. Filters with three axes, channels last, have one image per channel, and one
+    row each. Filters with one axis are drawn as curves with the same limits.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_filters` to create a
     display. All parameters are stored as attributes.
@@ -56,25 +56,25 @@ class FilterDisplay(Summary):
     filters : sequence of n_filters array-likes of the same shape
         Each of shape (length,), (height, width) or (height, width, channels).
     titles : sequence of n_filters str, default=None
-        What to write above each filter, or to the left of it where it has channels.
+        Title of each filter, above it, or to the left of it if it has channels.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        The panels. On a figure of its own, of shape (n_rows, n_cols) with None where
-        there is no panel; else the axes given, in their shape.
+        The panels. For a new figure, the shape is (n_rows, n_cols), with None where there
+        is no panel; otherwise the given axes in their shape.
     figure_ : matplotlib Figure
         Figure that holds the panels.
     images_ : list of matplotlib AxesImage
-        Image of every panel, filter by filter; empty for filters with one axis.
+        Images of all panels, filter by filter; empty for filters with one axis.
     lines_ : list of matplotlib Line2D
-        Curve of every filter; empty for filters with more axes.
+        Curves of all filters; empty for filters with more axes.
     colorbar_ : matplotlib Colorbar or None
-        None for filters with one axis or if not asked for.
+        The colour bar; None for filters with one axis, or with ``colorbar=False``.
 
     See Also
     --------
-    ConvergenceDisplay : How the loss fell on the way to a filter.
+    ConvergenceDisplay : The loss during a fit.
 
     References
     ----------
@@ -119,31 +119,32 @@ class FilterDisplay(Summary):
         cmap: str | Colormap = "RdBu_r",
         colorbar: bool = True,
     ) -> FilterDisplay:
-        """Draw what an estimator has learned, and the true filters if they are known.
+        """Draw the filters of an estimator, and the true filters if they are known.
 
         Parameters
         ----------
         estimator : estimator instance
-            A fitted one with ``filter_``, such as
-            :class:`~skconvfilter.ConvReLUFilterRegressor`, or with ``filters_``, a bank;
-            or a fitted pipeline of which it is the last step.
+            A fitted estimator with ``filter_``, such as
+            :class:`~skconvfilter.ConvReLUFilterRegressor`, or with ``filters_``, such as
+            :class:`~skconvfilter.ConvFilterBankRegressor`, or a fitted pipeline with such
+            an estimator as its last step.
         teacher : array-like, default=None
-            The true filter, in the shape of ``estimator.filter_`` or any that reshapes
-            to it. It is drawn first, and the learned filter's title gives the angle
-            between the two in degrees. For a bank it holds all true filters, in the
-            shape of ``estimator.filters_`` or with flat filters. Each is followed by the
-            learned filter that :func:`~skconvfilter.diagnostics.recovery` matches with
-            it; titles give the number of either in its own bank.
+            The true filter, in the shape of ``estimator.filter_`` or one that can be
+            reshaped to it. It is drawn first, and the title of the learned filter has the
+            angle between the two in degrees. For a bank, all true filters, in the shape of
+            ``estimator.filters_`` or flat. Each is followed by the learned filter that
+            :func:`~skconvfilter.diagnostics.recovery` matches with it; titles have the
+            index of both in their banks.
         axes : matplotlib Axes or array-like of Axes, default=None
-            One for every filter, or for every channel of the first filter, then of the
-            second, and so on. None: a new figure.
+            Axes to draw on: one for every filter, or one for every channel of the first
+            filter, then of the second, and so on. If None, a new figure is created.
         n_cols : int, default=None
-            Most panels in a row of a new figure. None: 8, in rows of equal length as
-            far as that goes, without parting a true filter from the learned one.
+            Largest number of panels in a row of a new figure. If None, at most 8, in rows
+            of equal length if possible, with each learned filter next to the true one.
         cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of images; the one in the middle stands for 0.
+            Colour map of images; its middle colour is 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours next to the images.
+            Whether to draw a colour bar next to the images.
 
         Returns
         -------
@@ -155,11 +156,11 @@ class FilterDisplay(Summary):
         NotFittedError
             If the estimator has neither ``filter_`` nor ``filters_``.
         ValueError
-            If `teacher` has another number of entries than what was learned.
+            If `teacher` has another number of entries than the learned filters.
 
         See Also
         --------
-        FilterDisplay.from_filters : Draw filters at hand.
+        FilterDisplay.from_filters : Draw given filters.
 
         Examples
         --------
@@ -200,25 +201,25 @@ class FilterDisplay(Summary):
         cmap: str | Colormap = "RdBu_r",
         colorbar: bool = True,
     ) -> FilterDisplay:
-        """Draw filters at hand.
+        """Draw given filters.
 
         Parameters
         ----------
         filters : sequence of n_filters array-likes of the same shape
             Each of shape (length,), (height, width) or (height, width, channels). An
-            array holds the filters along its first axis.
+            array has the filters along its first axis.
         titles : sequence of n_filters str, default=None
-            What to write above each filter, or to the left of it where it has channels.
+            Title of each filter, above it, or to the left of it if it has channels.
         axes : matplotlib Axes or array-like of Axes, default=None
-            One for every filter, or for every channel of the first filter, then of the
-            second, and so on. None: a new figure.
+            Axes to draw on: one for every filter, or one for every channel of the first
+            filter, then of the second, and so on. If None, a new figure is created.
         n_cols : int, default=None
-            Most panels in a row of a new figure. None: 8, in rows of equal length as
-            far as that goes.
+            Largest number of panels in a row of a new figure. If None, at most 8, in rows
+            of equal length if possible.
         cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of images; the one in the middle stands for 0.
+            Colour map of images; its middle colour is 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours next to the images.
+            Whether to draw a colour bar next to the images.
 
         Returns
         -------
@@ -264,26 +265,27 @@ class FilterDisplay(Summary):
     ) -> FilterDisplay:
         """Draw a learned filter, or bank of filters, with the intervals of its weights.
 
-        Images: weights whose interval holds 0 are faded, and next to the filter are the
-        half-widths of the intervals, on the same scale. Where the data leave a weight
-        open, the half-width is drawn as the end of the scale. Signals: every weight has its
-        interval as a bar.
+        In images, weights whose interval contains 0 are faded, and the half-widths of the
+        intervals are drawn next to the filter, on the same scale. For weights that the data
+        do not determine, the half-width is drawn as the end of the scale. For signals,
+        every weight has its interval as a bar.
 
         Parameters
         ----------
         inference : Inference
             Result of :func:`skconvfilter.diagnostics.inference`.
         level : float, default=None
-            Level of the intervals. None: that of the result.
+            Level of the intervals. If None, that of the result.
         axes : matplotlib Axes or array-like of Axes, default=None
-            One for every panel; of images there are two for every filter, or for every
-            channel of it. None: a new figure.
+            Axes to draw on: one for every panel. Images have two panels for every filter,
+            or for every channel of it. If None, a new figure is created.
         n_cols : int, default=None
-            Most panels in a row of a new figure. None: as in :meth:`from_estimator`.
+            Largest number of panels in a row of a new figure. If None, as in
+            :meth:`from_estimator`.
         cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of images; the one in the middle stands for 0.
+            Colour map of images; its middle colour is 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours next to the images.
+            Whether to draw a colour bar next to the images.
 
         Returns
         -------
@@ -293,7 +295,7 @@ class FilterDisplay(Summary):
         Raises
         ------
         TypeError, ValueError
-            If `inference` or `level` cannot be used, and as for :meth:`plot`.
+            If `inference` or `level` is invalid, and as for :meth:`plot`.
 
         See Also
         --------
@@ -318,7 +320,7 @@ class FilterDisplay(Summary):
         """
         if not isinstance(inference, Inference):
             raise TypeError(
-                "inference must be what skconvfilter.diagnostics.inference returns, got "
+                "inference must be a result of skconvfilter.diagnostics.inference, got "
                 f"{inference!r}."
             )
         low, high = np.moveaxis(inference.interval(level), -1, 0)
@@ -381,27 +383,26 @@ class FilterDisplay(Summary):
         Parameters
         ----------
         axes : matplotlib Axes or array-like of Axes, default=None
-            One for every filter, or for every channel of the first filter, then of the
-            second, and so on. None: a new figure.
+            Axes to draw on: one for every filter, or one for every channel of the first
+            filter, then of the second, and so on. If None, a new figure is created.
         n_cols : int, default=None
-            Most panels in a row of a new figure. None: 8, in rows of equal length as
-            far as that goes.
+            Largest number of panels in a row of a new figure. If None, at most 8, in rows
+            of equal length if possible.
         cmap : str or matplotlib Colormap, default="RdBu_r"
-            Colours of images; the one in the middle stands for 0.
+            Colour map of images; its middle colour is 0.
         colorbar : bool, default=True
-            Whether to draw the scale of the colours next to the images.
+            Whether to draw a colour bar next to the images.
 
         Returns
         -------
         display : FilterDisplay
-            The display itself, with the attributes that end in an underscore set.
+            The display, with the attributes that end in an underscore set.
 
         Raises
         ------
         ValueError
-            If the filters are not finite, differ in shape or have more than three axes,
-            or if there is another number of titles than of filters, or of axes than of
-            panels.
+            If the filters are not finite, differ in shape or have more than three axes, or
+            if the number of titles or axes is wrong.
         """
         filters = _check_filters(self.filters)
         titles = _check_titles(self.titles, len(filters))
@@ -473,7 +474,7 @@ def _check_teacher(teacher: ArrayLike, shape: tuple[int, ...], is_bank: bool) ->
     as_many = not is_bank or (true.ndim > 1 and len(true) == shape[0])
     if true.size != np.prod(shape) or not as_many:
         raise ValueError(
-            f"teacher must have the shape {shape} of what was learned, or one that "
+            f"teacher must have the shape {shape} of the learned filters, or one that "
             f"reshapes to it, got {true.shape}."
         )
     return true.reshape(shape)

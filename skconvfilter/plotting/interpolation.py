@@ -1,4 +1,4 @@
-"""The loss on the line through two filters."""
+"""Display of the loss on the line through two filters."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class InterpolationDisplay(Summary):
               (f(\alpha w_1 + (1 - \alpha) w_2, Z_n) - f(w_2, Z_n))^2}
              {\left( \frac{1}{n} \sum_n f(w_2, Z_n) \right)^2}.
 
-    It is drawn on a logarithmic axis. Losses below 1e-30, such as the 0 at the teacher,
-    are drawn at a tenth of the smallest loss above, or at 1e-30 if there is none. Where
-    the line goes on beyond the filters, dotted lines mark the two.
+    It is drawn on a logarithmic axis. Losses below 1e-30, such as the loss 0 of the
+    teacher, are drawn at a tenth of the smallest loss above 1e-30, or at 1e-30 if there is
+    none. If the line extends beyond the filters, dotted lines mark the two filters.
 
     It is recommended to use :meth:`from_filters` to create a display. All parameters are
     stored as attributes.
@@ -45,9 +45,9 @@ class InterpolationDisplay(Summary):
     Parameters
     ----------
     alpha : array-like of shape (n_points,)
-        Weight of the first filter: 0 is the second one, 1 the first.
+        Weight of the first filter; 0 is the second filter, 1 the first.
     relative_loss : array-like of shape (n_points,)
-        Relative loss there.
+        Relative loss at these points.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class InterpolationDisplay(Summary):
     See Also
     --------
     skconvfilter.diagnostics.interpolation : The numbers that are drawn.
-    FilterDisplay : Two filters side by side.
+    FilterDisplay : Two filters next to each other.
 
     References
     ----------
@@ -112,19 +112,20 @@ class InterpolationDisplay(Summary):
             samples.
         first, second : array-like or fitted estimator
             The filters, such as the learned and the true one, in the shape of the window
-            or flat. Of a fitted estimator it is `coef_`.
+            or flat, or fitted estimators, whose `coef_` is used.
         n_points : int, default=51
             Number of points, at least 2 and at least ``2 + 2 * margin``.
         margin : float, default=0.0
-            How far the line goes on beyond both filters, in units of their distance.
+            How far the line extends beyond both filters, in units of their distance.
         estimator : estimator, default=None
-            Says how flat samples are cut into patches: any estimator of this package, such
-            as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. None: the first of
-            the two filters that is a fitted estimator; else a flat sample is one patch.
+            Defines how flat samples are cut into patches. Any estimator of this package can
+            be used, such as :class:`~skconvfilter.ConvPatchExtractor`, fitted or not. If
+            None, the first of the two filters that is a fitted estimator is used; otherwise
+            a flat sample is one patch.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         line_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the line.
+            Keyword arguments of ``Axes.plot`` for the line.
 
         Returns
         -------
@@ -134,7 +135,7 @@ class InterpolationDisplay(Summary):
         Raises
         ------
         TypeError, ValueError
-            If a parameter is wrong, or if the values of `second` are all zero: see
+            If a parameter is invalid, or if the values of `second` are all zero, see
             :func:`skconvfilter.diagnostics.interpolation`.
 
         Examples
@@ -168,15 +169,15 @@ class InterpolationDisplay(Summary):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         line_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the line. With a label a legend is
-            drawn too.
+            Keyword arguments of ``Axes.plot`` for the line. With a label, a legend is also
+            drawn.
 
         Returns
         -------
         display : InterpolationDisplay
-            The display itself, with the attributes that end in an underscore set.
+            The display, with the attributes that end in an underscore set.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""gamma, L, the disagreement and the cross norms against the angle to the teacher."""
+"""Display of gamma, L, disagreement and cross norms against the angle to the teacher."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MARKERS = {"gamma": "o", "L": "s", "disagreement": "^", "cross": "D"}
 class SmoothnessDisplay(Summary):
     r"""Curves of gamma, L, disagreement and cross norms against the angle to the teacher.
 
-    A filter is easy to learn where gamma is not far below L. Lines are the held-out
-    values, bands their intervals, and dashed lines the certified bounds, where there are
-    any: gamma is at least its bound, the others are at most theirs.
+    A filter is easy to learn if gamma is not far below L. Lines are the held-out values,
+    bands their intervals, and dashed lines the certified bounds, if there are any. These
+    are lower bounds for gamma and upper bounds for the others.
 
     It is recommended to use :meth:`from_samples` to create a display. All parameters are
     stored as attributes.
@@ -42,7 +42,7 @@ class SmoothnessDisplay(Summary):
     Parameters
     ----------
     result : Smoothness
-        What :func:`skconvfilter.diagnostics.smoothness` returned.
+        Result of :func:`skconvfilter.diagnostics.smoothness`.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class SmoothnessDisplay(Summary):
     figure_ : matplotlib Figure
         Figure that holds the axes.
     lines_ : dict of matplotlib Line2D
-        The line of each quantity that is drawn.
+        The line of each quantity, by name.
 
     See Also
     --------
@@ -104,16 +104,17 @@ class SmoothnessDisplay(Summary):
             Patches of shape (n_samples, n_patches, patch_dim), a window view, or flat
             samples.
         teacher : array-like or fitted estimator
-            The filter, in the shape of the window or flat.
+            The true filter, in the shape of the window or flat.
         angles : array-like of shape (n_angles,), default=None
-            Angles to the teacher, in radians from 0 to pi. None: nine from pi/18 to pi/2.
+            Angles to the teacher, in radians from 0 to pi. If None, nine angles from pi/18
+            to pi/2.
         quantities : sequence of {"gamma", "L", "disagreement", "cross"}, \
                 default=("gamma", "L")
-            What to draw.
+            The quantities to draw.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         line_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the lines of held-out values.
+            Keyword arguments of ``Axes.plot`` for the lines of held-out values.
         **options
             Other parameters of :func:`skconvfilter.diagnostics.smoothness`, such as
             `estimator` and `random_state`.
@@ -148,22 +149,22 @@ class SmoothnessDisplay(Summary):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None: a new figure.
+            Axes to draw on. If None, a new figure is created.
         quantities : sequence of {"gamma", "L", "disagreement", "cross"}, \
                 default=("gamma", "L")
-            What to draw.
+            The quantities to draw.
         line_kw : dict, default=None
-            Keywords for ``Axes.plot`` that draws the lines of held-out values.
+            Keyword arguments of ``Axes.plot`` for the lines of held-out values.
 
         Returns
         -------
         display : SmoothnessDisplay
-            The display itself, with the attributes that end in an underscore set.
+            The display, with the attributes that end in an underscore set.
 
         Raises
         ------
         ValueError
-            For a quantity of another name.
+            For an unknown quantity.
         """
         import matplotlib.pyplot as plt
 
