@@ -1,4 +1,4 @@
-"""Data with a known filter, the distributions of the paper, MNIST; padding of patches."""
+"""Data from known filters, distributions of the paper, MNIST, and padding of patches."""
 
 from skconvfilter.datasets.filters import gabor_filter, random_filter
 from skconvfilter.datasets.mnist import load_mnist

@@ -17,7 +17,7 @@ def gabor_filter(
     phase: float = 0.0,
     sigma: float | Literal["auto"] = "auto",
 ) -> FloatArray:
-    r"""Gabor filter: a wave under a Gaussian envelope, of zero sum and unit norm.
+    r"""Gabor filter, a wave with a Gaussian envelope, with zero sum and unit norm.
 
     With coordinates :math:`x` (along the last axis) and :math:`y` (along the first)
     about the centre of the window,
@@ -36,17 +36,17 @@ def gabor_filter(
     window_shape : int or tuple of one or two ints
         Shape of the filter: (length,) or (height, width). At least two entries.
     wavelength : float, default="auto"
-        Period :math:`\lambda` of the wave, in entries of the window. "auto": 0.8 times
+        Period :math:`\lambda` of the wave, in entries of the window. If "auto", 0.8 times
         the longest side of the window.
     orientation : float, default=0.0
-        Angle :math:`\theta` in radians from the last axis to the direction in which the
-        wave moves: 0 gives vertical stripes. Without effect in one dimension.
+        Angle :math:`\theta` in radians between the last axis and the direction of the wave;
+        0 gives vertical stripes. It has no effect in one dimension.
     phase : float, default=0.0
-        Offset :math:`\varphi` of the wave in radians: 0 is even about the centre,
-        pi/2 odd.
+        Offset :math:`\varphi` of the wave in radians. For 0 the filter is even about the
+        centre, for pi/2 odd.
     sigma : float, default="auto"
         Standard deviation :math:`\sigma` of the envelope, in entries of the window.
-        "auto": a quarter of the longest side of the window.
+        If "auto", a quarter of the longest side of the window.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def gabor_filter(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong, or if no wave is left once the sum is zero, as for
-        an even wave in a window of length 2.
+        If a parameter is invalid, or if the filter vanishes after its mean is subtracted,
+        for example for an even wave in a window of length 2.
 
     See Also
     --------
-    random_filter : Filter without structure.
+    random_filter : Filter with random entries.
     make_filter_regression : Data labelled by a filter.
 
     References
@@ -108,16 +108,16 @@ def random_filter(
     *,
     random_state: int | np.random.RandomState | None = None,
 ) -> FloatArray:
-    """Filter of independent standard normal entries, scaled to unit norm.
+    """Filter with independent standard normal entries, scaled to unit norm.
 
     Its direction is uniform on the sphere.
 
     Parameters
     ----------
     window_shape : int or tuple of int
-        Shape of the filter, channels included.
+        Shape of the filter, including channels.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same filter at every call.
+        Determines the entries. Pass an int for a reproducible filter.
 
     Returns
     -------
@@ -127,17 +127,17 @@ def random_filter(
     Raises
     ------
     TypeError, ValueError
-        If `window_shape` is not made of positive ints.
+        If `window_shape` does not consist of positive ints.
 
     See Also
     --------
-    gabor_filter : Filter with structure.
+    gabor_filter : Filter that is a localized wave.
     make_filter_regression : Data labelled by a filter.
 
     References
     ----------
     Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?" (ICLR 2018),
-    section 4, whose random filter is this one before scaling.
+    section 4, which uses this filter before scaling.
 
     Examples
     --------

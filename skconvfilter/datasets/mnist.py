@@ -40,19 +40,18 @@ def load_mnist(
 
     The images are read from the classic IDX files, plain or gzipped
     (``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte`` for the test set,
-    ``train-...`` for the training set), if the folder has those of the subset. Else
-    :func:`sklearn.datasets.fetch_openml` downloads them, or finds them in its cache.
+    ``train-...`` for the training set), if the folder has those of the subset. Otherwise
+    :func:`sklearn.datasets.fetch_openml` downloads them or reads them from its cache.
 
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder of the IDX files, and of the cache of `fetch_openml`. None: the folder
-        that the environment variable ``SKCONVFILTER_DATA`` names, and the default
-        cache.
+        Folder of the IDX files, and of the cache of `fetch_openml`. If None, the folder in
+        the environment variable ``SKCONVFILTER_DATA``, and the default cache.
     subset : {"test", "train", "all"}, default="test"
         The 10,000 test images, the 60,000 training images, or both, training first.
     dtype : {np.float64, np.float32}, default=np.float64
-        Type of the images.
+        Dtype of the images.
 
     Returns
     -------
@@ -64,13 +63,13 @@ def load_mnist(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong, or if a file is not what its name says.
+        If a parameter or the content of a file is invalid.
     FileNotFoundError
-        If there are no IDX files and OpenML does not deliver.
+        If there are no IDX files and the download from OpenML fails.
 
     See Also
     --------
-    make_filter_regression : Labels the images by a known filter.
+    make_filter_regression : Labels images by a known filter.
 
     References
     ----------

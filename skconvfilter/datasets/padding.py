@@ -12,9 +12,9 @@ from skconvfilter.kernels.layout import FloatArray
 def pad_patches(patches: Sequence[ArrayLike]) -> FloatArray:
     r"""Stack samples with different numbers of patches in one array, for a ReLU filter.
 
-    A ReLU is positively homogeneous. If the patches of a sample that has :math:`k` of them
-    are multiplied by :math:`K / k`, and zeros are appended up to :math:`K` patches, its
-    mean response to any filter stays the same:
+    A ReLU is positively homogeneous. If the :math:`k` patches of a sample are multiplied by
+    :math:`K / k`, and zeros are appended up to :math:`K` patches, the mean response of any
+    filter stays the same:
 
     .. math::
 
@@ -22,37 +22,38 @@ def pad_patches(patches: Sequence[ArrayLike]) -> FloatArray:
         + \sum_{i=k+1}^K \mathrm{relu}(w \cdot 0) \Big)
         = \frac{1}{k} \sum_{i=1}^k \mathrm{relu}(w \cdot Z_i) .
 
-    Patches that contain NaN are left out: so images may have missing pixels.
+    Patches that contain NaN are left out, so images may have missing pixels.
 
     Parameters
     ----------
     patches : sequence of array-like of shape (n_patches, patch_dim)
-        The patches of each sample. The number of patches may differ, their length must not.
+        The patches of each sample. Their number may differ between samples, their length
+        must not.
 
     Returns
     -------
     X : ndarray of shape (n_samples, max_patches, patch_dim), float64
-        Float32 if all samples are. To be fitted with ``kernel_size=None``.
+        The array, for a fit with ``kernel_size=None``; float32 if all samples are float32.
 
     Raises
     ------
     ValueError
-        For no samples, patches of different lengths, and a sample without a patch.
+        For no samples, patches of different lengths, or a sample without a patch.
 
     See Also
     --------
-    skconvfilter.ConvPatchExtractor : Extracts the patches of samples of one shape.
+    skconvfilter.ConvPatchExtractor : Extracts the patches of samples of the same shape.
 
     Notes
     -----
-    The array is for models with the mean over positions and a ReLU or leaky ReLU, and with
-    ``bias=False``: a bias would be added to the zeros too, and the other patches are
-    multiplied, but it is not. To fit a bias, append an entry of 1 to every patch before the
-    call; the last weight of a filter is its bias.
+    The array is for models with the mean over positions, a ReLU or leaky ReLU, and
+    ``bias=False``. A bias would also be added to the zeros, and it would not be multiplied
+    like the patches. To fit a bias, append an entry of 1 to every patch before the call;
+    the last weight of a filter is then its bias.
 
     Examples
     --------
-    Signals of different lengths, with a value that is missing.
+    Signals of different lengths, with a missing value:
 
     >>> import numpy as np
     >>> from skconvfilter import ConvReLUFilterRegressor

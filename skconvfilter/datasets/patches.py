@@ -1,4 +1,4 @@
-"""The synthetic distributions of section 4: unit patches at random angles."""
+"""The synthetic distributions of section 4 of the paper, unit patches at random angles."""
 
 from typing import Literal, overload
 
@@ -52,7 +52,7 @@ def make_angular_patches(
     return_teacher: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]:
-    r"""One unit patch per sample, at an angle to the teacher that says how hard it is.
+    r"""Regression problem with one unit patch per sample, at random angles to the teacher.
 
     A patch is :math:`Z = \cos(a)\, w^* / \|w^*\| + \sin(a)\, u` with :math:`u` uniform
     on the unit sphere orthogonal to the teacher :math:`w^*`. The angle has the mixture
@@ -63,10 +63,10 @@ def make_angular_patches(
         a \sim \tfrac12 N(0, \sigma^2)\big|_{[-\pi/2, \pi/2]}
             + \tfrac12 N(-\pi, \sigma^2)\big|_{[-3\pi/2, -\pi/2]},
 
-    normal distributions about :math:`w^*` and :math:`-w^*`, each truncated to its half
-    of the circle. The targets are :math:`y = \mathrm{relu}(w^* \cdot Z)`. The smaller
-    :math:`\sigma`, the less is seen of the directions orthogonal to the teacher, the
-    larger is :math:`L(\phi) / \gamma(\phi)`, and the slower is gradient descent.
+    that is, normal distributions about :math:`w^*` and :math:`-w^*`, each truncated to its
+    half of the circle. The targets are :math:`y = \mathrm{relu}(w^* \cdot Z)`. For smaller
+    :math:`\sigma`, patches vary less in the directions orthogonal to the teacher,
+    :math:`L(\phi) / \gamma(\phi)` is larger, and gradient descent is slower.
 
     Parameters
     ----------
@@ -75,15 +75,15 @@ def make_angular_patches(
     patch_dim : int, default=10
         Length p of a patch, at least 2.
     sigma : float, default=1.0
-        Standard deviation of the angle in radians before truncation, from 0 to
-        ``np.inf``, which makes the angle uniform.
+        Standard deviation of the angle in radians before truncation, from 0 to ``np.inf``,
+        for which the angle is uniform.
     teacher : array-like of shape (patch_dim,), default=None
-        The filter that makes the targets, of any norm but 0. None: a random unit
+        The filter that computes the targets, with a positive norm. If None, a random unit
         filter.
     return_teacher : bool, default=False
-        Also return the filter.
+        Whether to return the filter.
     random_state : int, RandomState instance or None, default=None
-        Draws the teacher and the patches. Pass an int for the same data at every call.
+        Determines the teacher and the patches. Pass an int for reproducible data.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def make_angular_patches(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong.
+        If a parameter is invalid.
 
     See Also
     --------
@@ -105,11 +105,11 @@ def make_angular_patches(
 
     Notes
     -----
-    The paper writes :math:`N(0, \sigma)` and gives the angle in a plane only. With
-    :math:`\sigma` as the standard deviation and :math:`u` uniform, gradient descent
-    slows down with small :math:`\sigma` as Figure 3a shows. In two dimensions an
-    infinite `sigma` makes the patches uniform on the circle; in more dimensions patches
-    near the teacher stay more frequent than under rotation invariance.
+    The paper writes :math:`N(0, \sigma)` and defines the angle in a plane only. With
+    :math:`\sigma` as the standard deviation and :math:`u` uniform, gradient descent is slow
+    for small :math:`\sigma`, as in Figure 3a. For an infinite `sigma`, patches are uniform
+    on the circle in two dimensions; in more dimensions patches near the teacher are more
+    frequent than under rotation invariance.
 
     References
     ----------
@@ -176,37 +176,37 @@ def make_close_patches(
     return_teacher: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[FloatArray, FloatArray] | tuple[FloatArray, FloatArray, FloatArray]:
-    r"""Several unit patches per sample, spread about a common centre.
+    r"""Regression problem with several unit patches per sample about a common centre.
 
     The centre :math:`Z` of a sample is a patch of :func:`make_angular_patches`; each of
     its patches is :math:`Z_i = \cos(b_i)\, Z + \sin(b_i)\, u_i` with :math:`u_i`
     uniform on the unit sphere orthogonal to :math:`Z` and
     :math:`b_i \sim N(0, \sigma_2^2)` truncated to :math:`[-\pi, \pi)`. The targets are
-    :math:`y = \frac{1}{k} \sum_i \mathrm{relu}(w^* \cdot Z_i)`. The smaller
-    :math:`\sigma_2`, the closer are the patches and the faster is gradient descent.
+    :math:`y = \frac{1}{k} \sum_i \mathrm{relu}(w^* \cdot Z_i)`. For smaller
+    :math:`\sigma_2`, patches are closer and gradient descent is faster.
 
     Parameters
     ----------
     n_samples : int, default=100
         Number of samples.
     n_patches : int, default=5
-        Patches per sample, k.
+        Number k of patches per sample.
     patch_dim : int, default=10
         Length p of a patch, at least 2.
     spread : float, default=1.0
-        Standard deviation :math:`\sigma_2` of the angle between a patch and its centre
-        in radians before truncation, from 0 (all patches of a sample are the same) to
-        ``np.inf`` (a uniform angle).
+        Standard deviation :math:`\sigma_2` of the angle between a patch and its centre, in
+        radians before truncation, from 0 (all patches of a sample are equal) to ``np.inf``
+        (the angle is uniform).
     sigma : float, default=1.0
         Standard deviation of the angle between a centre and the teacher, as in
         :func:`make_angular_patches`; 1 in the paper.
     teacher : array-like of shape (patch_dim,), default=None
-        The filter that makes the targets, of any norm but 0. None: a random unit
+        The filter that computes the targets, with a positive norm. If None, a random unit
         filter.
     return_teacher : bool, default=False
-        Also return the filter.
+        Whether to return the filter.
     random_state : int, RandomState instance or None, default=None
-        Draws the teacher and the patches. Pass an int for the same data at every call.
+        Determines the teacher and the patches. Pass an int for reproducible data.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def make_close_patches(
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong.
+        If a parameter is invalid.
 
     See Also
     --------

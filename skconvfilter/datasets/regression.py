@@ -1,4 +1,4 @@
-"""Teacher-student data: a known filter, or a bank of filters, labels samples."""
+"""Regression problems with targets from a known filter or bank of filters."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, overload
@@ -93,40 +93,41 @@ def make_filter_regression(
     return_teacher: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[NDArray[Any], FloatArray] | tuple[NDArray[Any], FloatArray, FloatArray]:
-    r"""Regression problem whose targets a known convolutional filter has made.
+    r"""Generate a regression problem with targets from a known convolutional filter.
 
     .. math::
 
         y_n = b + \frac{s}{k} \sum_{i=1}^k \mathrm{relu}(w^* \cdot Z_{n,i} + c)
             + \varepsilon_n, \qquad \varepsilon_n \sim N(0, \sigma^2),
 
-    with :math:`Z_{n,1}, \ldots, Z_{n,k}` the patches of sample :math:`n` and the filter
-    :math:`w^*` of the teacher: the setting in which the theory proves recovery.
+    with the patches :math:`Z_{n,1}, \ldots, Z_{n,k}` of sample :math:`n` and the true
+    filter :math:`w^*`, called the teacher.
 
     Parameters
     ----------
     n_samples : int, default=None
-        Number of samples. None: the rows of `X`, or 100 without `X`.
+        Number of samples. If None, the number of rows of `X`, or 100 without `X`.
     estimator : estimator, default=None
-        The estimator that the data are made for, fitted or not: says how flat samples are
-        cut into patches. Any estimator of this package does, such as
-        :class:`~skconvfilter.ConvReLUFilterRegressor`. None: a flat sample is one patch.
+        Defines how flat samples are cut into patches. Any estimator of this package can be
+        used, such as :class:`~skconvfilter.ConvReLUFilterRegressor`, fitted or not. If
+        None, a flat sample is one patch.
     X : array-like of shape ``(n_samples, ...)``, default=None
-        Samples to label: flat ones, patches of shape (n_samples, n_patches, patch_dim), or
-        a window view. None: independent standard normal entries.
+        Samples to label: flat samples, patches of shape (n_samples, n_patches, patch_dim),
+        or a window view. If None, samples with independent standard normal entries are
+        drawn.
     n_features : int, default=None
-        Length of the samples that are drawn without `X`. None: that of the `input_shape`
-        of the estimator; without one, 10.
+        Length of the samples that are drawn without `X`. If None, that of the `input_shape`
+        of the estimator, or 10 without one.
     teacher : {"random", "gabor"} or array-like, default="random"
-        The filter, in the shape of the window or flat. "random": that of
-        :func:`random_filter`. "gabor": that of :func:`gabor_filter` with random
-        orientation and phase, and a wavelength between half the longest side of the
-        window (2 at least) and all of it; the same in every channel.
+        The filter, in the shape of the window or flat. If "random", a
+        :func:`random_filter`. If "gabor", a :func:`gabor_filter` with random orientation
+        and phase, and a wavelength between half the longest side of the window (at least 2)
+        and the whole side; it is the same in every channel.
     noise : float, default=0.0
         Standard deviation of the noise.
     snr : float, default=None
-        Signal-to-noise ratio, the variance of the noiseless targets over that of the
-        noise: sets the noise in place of `noise`.
+        Signal-to-noise ratio, the variance of the noiseless targets divided by that of the
+        noise. It can be given instead of `noise`.
     bias : float, default=0.0
         Bias c of the filter.
     intercept : float, default=0.0
@@ -134,29 +135,29 @@ def make_filter_regression(
     sign : {1, -1}, default=1
         Output sign s.
     return_teacher : bool, default=False
-        Also return the filter.
+        Whether to return the filter.
     random_state : int, RandomState instance or None, default=None
-        Draws `X`, the teacher and the noise, in this order. Pass an int for the same
-        data at every call.
+        Determines `X`, the teacher and the noise, drawn in this order. Pass an int for
+        reproducible data.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features), float64
-        The samples. A given `X` is returned as the array that it is.
+        The samples. If `X` is given, it is returned as an array.
     y : ndarray of shape (n_samples,), float64
         The targets.
     teacher : ndarray of the window's shape, float64
-        Only if `return_teacher` is True; (patch_dim,) where patches are flat.
+        Only if `return_teacher` is True. The shape is (patch_dim,) if patches are flat.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong; if both `noise` and `snr` are given; if `snr` is given
+        If a parameter is invalid, if both `noise` and `snr` are given, or if `snr` is given
         and the noiseless targets are constant.
 
     See Also
     --------
-    make_filter_bank_regression : Many filters at once.
+    make_filter_bank_regression : Targets from a bank of filters.
     make_angular_patches : One patch per sample, at chosen angles to the teacher.
     make_close_patches : Several patches per sample, at chosen angles to each other.
 
@@ -272,82 +273,83 @@ def make_filter_bank_regression(
     | tuple[NDArray[Any], FloatArray, FloatArray]
     | tuple[NDArray[Any], FloatArray, FloatArray, FloatArray]
 ):
-    r"""Regression problem whose targets a known bank of filters has made.
+    r"""Generate a regression problem with targets from a known bank of filters.
 
     .. math::
 
         y_n = b + s \sum_{j=1}^t v_j \sum_{i=1}^k \phi(w^*_j \cdot Z_{n,i} + c_j)
             + \varepsilon_n, \qquad \varepsilon_n \sim N(0, \sigma^2),
 
-    with :math:`Z_{n,1}, \ldots, Z_{n,k}` the patches of sample :math:`n`, the filters
-    :math:`w^*_j` of the teacher, an activation :math:`\phi`, and :math:`s` 1 or
-    :math:`1 / k`. The theory proves recovery for patches that do not overlap, with
-    independent standard normal entries: an estimator with ``kernel_size=p, stride=p,
-    input_shape=(k * p,)`` makes k of length p in a sample. Without a window a bank is a
-    network with one hidden layer, as in [2]_.
+    with the patches :math:`Z_{n,1}, \ldots, Z_{n,k}` of sample :math:`n`, the true filters
+    :math:`w^*_j`, called the teacher, an activation :math:`\phi`, and :math:`s` equal to 1
+    for the sum over patches and :math:`1 / k` for the mean. The theory proves recovery for
+    patches that do not overlap and have independent standard normal entries. An estimator
+    with ``kernel_size=p, stride=p, input_shape=(k * p,)`` gives k such patches of length p
+    in a sample. Without a window a bank is a network with one hidden layer, as in [2]_.
 
     Parameters
     ----------
     n_samples : int, default=None
-        Number of samples. None: the rows of `X`, or 100 without `X`.
+        Number of samples. If None, the number of rows of `X`, or 100 without `X`.
     estimator : estimator, default=None
-        The estimator that the data are made for, fitted or not, such as
-        :class:`~skconvfilter.ConvFilterBankRegressor`: says how flat samples are cut into
-        patches, and the `n_filters`, `activation` and `pooling` of the bank, which keep
-        their defaults for an estimator without them. None: a flat sample is one patch; the
-        bank has the filters of the teacher, or 5, the ReLU, and the sum over patches.
+        Defines how flat samples are cut into patches, and the `n_filters`, `activation` and
+        `pooling` of the bank, such as a :class:`~skconvfilter.ConvFilterBankRegressor`,
+        fitted or not. For an estimator without these parameters, and if None, the bank has
+        the filters of the teacher or 5 random ones, the ReLU, and the sum over patches. If
+        None, a flat sample is one patch.
     X : array-like of shape ``(n_samples, ...)``, default=None
-        Samples to label: flat ones, patches of shape (n_samples, n_patches, patch_dim), or
-        a window view. None: independent standard normal entries.
+        Samples to label: flat samples, patches of shape (n_samples, n_patches, patch_dim),
+        or a window view. If None, samples with independent standard normal entries are
+        drawn.
     n_features : int, default=None
-        Length of the samples that are drawn without `X`. None: that of the `input_shape`
-        of the estimator; without one, 10.
+        Length of the samples that are drawn without `X`. If None, that of the `input_shape`
+        of the estimator, or 10 without one.
     teacher : "random" or array-like of shape ``(n_filters, *window)``, default="random"
-        The filters, in the shape of the window or flat. "random": a matrix of shape
-        (n_filters, patch_dim) with random singular vectors and the singular values of
-        `condition_number`, as in the experiments of [2]_.
+        The filters, in the shape of the window or flat. If "random", a matrix of shape
+        (n_filters, patch_dim) with random singular vectors and evenly spaced singular
+        values from 1 to `condition_number`, as in the experiments of [2]_.
     condition_number : float, default=2.0
-        Largest singular value of a random teacher; they are evenly spaced from 1 to it.
-        A single filter has norm 1.
+        Largest singular value of a random teacher. A single filter has norm 1.
     output_weights : {"ones", "signs"} or array-like of shape (n_filters,), default="ones"
-        The v of the filters, 1 or -1. "ones": all 1, as in [1]_. "signs": at random, as
-        in the experiments of [2]_.
+        The output weights v, 1 or -1. If "ones", all are 1, as in [1]_. If "signs", they
+        are drawn at random, as in the experiments of [2]_.
     noise : float, default=0.0
         Standard deviation of the noise.
     snr : float, default=None
-        Signal-to-noise ratio, the variance of the noiseless targets over that of the
-        noise: sets the noise in place of `noise`.
+        Signal-to-noise ratio, the variance of the noiseless targets divided by that of the
+        noise. It can be given instead of `noise`.
     bias : float or array-like of shape (n_filters,), default=0.0
         Biases c of the filters.
     intercept : float, default=0.0
         Offset b of the targets.
     return_teacher : bool, default=False
-        Also return the filters, and the output weights if they are drawn.
+        Whether to return the filters, and the output weights if they are drawn.
     random_state : int, RandomState instance or None, default=None
-        Draws `X`, the teacher, the output weights and the noise, in this order. Pass an
-        int for the same data at every call.
+        Determines `X`, the teacher, the output weights and the noise, drawn in this order.
+        Pass an int for reproducible data.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features), float64
-        The samples. A given `X` is returned as the array that it is.
+        The samples. If `X` is given, it is returned as an array.
     y : ndarray of shape (n_samples,), float64
         The targets.
     teacher : ndarray of shape ``(n_filters, *window)``, float64
-        Only if `return_teacher` is True; (n_filters, patch_dim) where patches are flat.
+        Only if `return_teacher` is True. The shape is (n_filters, patch_dim) if patches are
+        flat.
     output_weights : ndarray of shape (n_filters,), float64
         Only if `return_teacher` is True and ``output_weights="signs"``.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is wrong; if a random teacher has more filters than a patch has
-        entries; if both `noise` and `snr` are given; if `snr` is given and the noiseless
+        If a parameter is invalid, if a random teacher has more filters than a patch has
+        entries, if both `noise` and `snr` are given, or if `snr` is given and the noiseless
         targets are constant.
 
     See Also
     --------
-    make_filter_regression : One filter, with the mean over patches.
+    make_filter_regression : Targets from one filter, with the mean over patches.
     skconvfilter.diagnostics.recovery : Compare a fitted bank with the teacher.
 
     References
@@ -359,7 +361,7 @@ def make_filter_bank_regression(
 
     Examples
     --------
-    The setting of the theory: three independent patches of length 16 in a sample.
+    The setting of the theory, with three independent patches of length 16 in a sample:
 
     >>> import numpy as np
     >>> from skconvfilter import ConvFilterBankRegressor
@@ -414,7 +416,7 @@ def _check_noise(noise: float, snr: float | None) -> tuple[float, float | None]:
     if snr is not None:
         snr = check_positive("snr", snr, infinite=True)
         if noise:
-            raise ValueError("noise and snr exclude each other: give one of them.")
+            raise ValueError("noise and snr cannot both be given.")
     return noise, snr
 
 
@@ -436,7 +438,7 @@ def _samples_to_label(
         data: NDArray[Any] = rng.standard_normal(shape)
     else:
         if n_features is not None:
-            raise ValueError("n_features is for samples that are drawn, but X is given.")
+            raise ValueError("n_features cannot be given with X.")
         data = check_any_samples(X)
         check_range("X", data)
         if n_samples not in (None, len(data)):
@@ -518,8 +520,8 @@ def _noise_level(clean: FloatArray, snr: float) -> float:
     # To machine precision: rounding may differ from row to row.
     if np.ptp(clean) <= 1e-12 * np.abs(clean).max():
         raise ValueError(
-            f"snr={snr} has no meaning: the noiseless targets are constant. Give noise "
-            "in its place, or another teacher."
+            f"snr={snr} cannot be used, because the noiseless targets are constant. Give "
+            "noise instead, or another teacher."
         )
     return float(clean.std() / np.sqrt(snr))
 

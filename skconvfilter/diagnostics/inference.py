@@ -35,7 +35,7 @@ _MAX_ROWS = 60
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WaldTest(Summary):
-    """Test of linear restrictions on the parameters, from :meth:`Inference.wald_test`.
+    """Test of linear restrictions, from `wald_test` of :func:`inference`.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class WaldTest(Summary):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PredictionInterval(Summary):
-    """Intervals of predictions, from :meth:`Inference.predict_interval`.
+    """Intervals of predictions, from `predict_interval` of :func:`inference`.
 
     Attributes
     ----------

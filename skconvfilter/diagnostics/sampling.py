@@ -29,10 +29,11 @@ _N_BOOTSTRAP, _MAX_GROUPS = 200, 500
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Estimate(Summary):
-    """Estimate of an extreme over filters, in results of :mod:`skconvfilter.diagnostics`.
+    """Estimate of an extreme, from :func:`smoothness` or :func:`one_point_convexity`.
 
-    The search uses one half of the samples and the evaluation the other, and vice versa.
-    The arrays have one entry for every angle or radius.
+    The extreme is over many filters. The search uses one half of the samples and the
+    evaluation the other, and vice versa. The arrays have one entry for every angle or
+    radius.
 
     Attributes
     ----------
