@@ -166,8 +166,8 @@ def _add_nodes(scope: Any, operator: Any, container: Any) -> None:
     estimator = operator.raw_operator
     if estimator.kernel_size is None:
         raise ValueError(
-            "A regressor without kernel_size takes patches, for which skl2onnx has no "
-            "input: set kernel_size, or use skconvfilter.onnx.to_onnx."
+            "skl2onnx has no input for patches, which a regressor without kernel_size "
+            "needs: set kernel_size, or use skconvfilter.onnx.to_onnx."
         )
     _, nodes, constants = _graph(estimator)
     nodes.append(("Reshape", ["y", "column"], ["predictions"], {}))

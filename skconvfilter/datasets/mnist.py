@@ -166,7 +166,7 @@ def _read_idx(path: Path, n_axes: int) -> NDArray[np.uint8]:
     if content[:2] != b"\0\0":
         raise ValueError(f"{path} is not an IDX file: it must begin with 0, 0.")
     if len(content) < start:
-        raise ValueError(f"{path} is truncated: {len(content)} bytes are not a header.")
+        raise ValueError(f"{path} is truncated: it has only {len(content)} bytes.")
     if content[2] != _UNSIGNED_BYTE:
         raise ValueError(
             f"{path} has entries of type code {content[2]:#04x}, not unsigned bytes "

@@ -179,8 +179,8 @@ def check_fitted(
     check_positive("estimator.penalty_", estimator.penalty_, zero=True)
     if model.has_scale and estimator.penalty_ > 0:
         raise ValueError(
-            f"alpha={estimator.alpha_} penalizes the filters times the output scale, and "
-            "there are no standard errors for that: fit with alpha=0."
+            f"alpha={estimator.alpha_} penalizes the filters times the output scale, for "
+            "which standard errors are unavailable: fit with alpha=0."
         )
     if model.has_scale and estimator.output_scale_ == 0:
         raise ValueError(
@@ -233,7 +233,7 @@ def _check_groups(groups: Any, kept: Any) -> Any:
     numbers = np.unique(groups[kept], return_inverse=True)[1]
     if numbers.max() == 0:
         raise ValueError(
-            "groups holds one group only: the noise of groups is estimated from their "
-            'differences. Pass the group of every sample, or use covariance="HC3".'
+            "groups has only one group, but the noise is estimated from differences "
+            'between groups. Pass the group of every sample, or use covariance="HC3".'
         )
     return numbers

@@ -384,9 +384,9 @@ class ConvFilterBankRegressor(PatchRegressor):
         fitted = super()._fitted_filters(geometry)
         if fitted is not None and len(fitted.W) != self.n_filters:
             raise ValueError(
-                f"n_filters={self.n_filters}, but warm_start=True goes on from the "
-                f"{len(fitted.W)} filters that were fitted: keep their number, or fit "
-                "anew with warm_start=False."
+                f"n_filters={self.n_filters}, but warm_start=True continues from the "
+                f"{len(fitted.W)} fitted filters: use the same n_filters, or "
+                "warm_start=False."
             )
         return fitted
 

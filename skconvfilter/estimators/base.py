@@ -95,7 +95,7 @@ class VersionWarning(InconsistentVersionWarning):
             f"This {self.estimator_name} was saved by version "
             f"{self.original_sklearn_version} of skconvfilter, but the version here is "
             f"{self.current_sklearn_version}: predictions may be wrong. Install the "
-            "former version, or fit anew."
+            "former version, or fit again."
         )
 
 
@@ -127,7 +127,7 @@ class PersistentEstimator(BaseEstimator):
         if missing:
             raise ValueError(
                 f"The file of this {type(self).__name__} has no {', '.join(missing)}: it "
-                "is corrupted, or was written by another version. Fit anew."
+                "is corrupted, or was written by another version. Fit again."
             )
         if isinstance(state.get("certificate_"), dict):
             state["certificate_"] = certificate_from_dict(state["certificate_"])
@@ -237,9 +237,9 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             warnings.warn(message, UserWarning, stacklevel=2)
         if result.is_constant:
             warnings.warn(
-                "The fitted model is constant: of all starts none has led to filters that "
-                "predict y better than its mean. Remedy: increase n_init, lower alpha, or "
-                "subtract its mean from X.",
+                "The fitted model is constant: no start led to filters that predict y "
+                "better than its mean. Remedy: increase n_init, decrease alpha, or "
+                "subtract the mean from X.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -293,16 +293,14 @@ class PatchRegressor(CallbackSupportMixin, RegressorMixin, PersistentEstimator, 
             raise ValueError("Pass X_val and y_val together: one of them is None.")
         if not self.early_stopping:
             raise ValueError(
-                "X_val and y_val decide with early_stopping=True only: set it, or leave "
-                "them out."
+                "X_val and y_val are used only with early_stopping=True: set it, or do "
+                "not pass them."
             )
         try:
             held_out = check_dataset(self, X_val, y_val, None, reset=False)
             return prepare(problem, held_out, patch_unit)
         except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"X_val and y_val, in the place of X and y: {error}"
-            ) from error
+            raise type(error)(f"X_val and y_val (called X and y here): {error}") from error
 
     @in_blocks
     def predict(self, X: Any) -> NDArray[np.floating[Any]]:

@@ -182,7 +182,9 @@ def check_flat_samples(
 def _flatten(X: Any, convolution: Convolution) -> tuple[Any, Convolution]:
     """Flat samples, and the convolution that knows the shape they had."""
     if issparse(X):
-        raise TypeError("Sparse data of more than two axes are not supported: X.toarray().")
+        raise TypeError(
+            "Sparse data with more than two axes are unsupported: use X.toarray()."
+        )
     if convolution.kernel_size is None:
         raise ValueError(
             f"X has shape {X.shape}: without kernel_size only flat samples, of shape "
@@ -203,8 +205,8 @@ def _warn_of_image_as_signal(convolution: Convolution, n_features: int) -> None:
         m = convolution.kernel_size
         warnings.warn(
             f"Rows of {n_features} features are read as signals. If they are flat images, "
-            f"give input_shape={(side, side)}; if they are signals, kernel_size={(m,)} "
-            "says so.",
+            f"set input_shape={(side, side)}; if they are signals, set kernel_size={(m,)} "
+            "to avoid this warning.",
             UserWarning,
             stacklevel=2,
         )
@@ -298,7 +300,9 @@ def _check_patches(
     if not elsewhere:
         refuse_lazy_and_masked(X, "X")
     if issparse(X):
-        raise TypeError("Sparse data of more than two axes are not supported: X.toarray().")
+        raise TypeError(
+            "Sparse data with more than two axes are unsupported: use X.toarray()."
+        )
     if min(X.shape) == 0:
         raise ValueError(
             f"X has shape {X.shape}: at least one sample, one patch and a patch_dim of "

@@ -76,7 +76,7 @@ def check_fitted_state(estimator: Any, *, stream: bool = False) -> None:
     if len(shape) != estimator._n_coef_axes:
         raise ValueError(
             f"The fitted coef_ has shape {shape}, expected {estimator._n_coef_axes} axes: "
-            "it has been changed, or the file it came from is corrupted. Fit anew."
+            "it has been changed, or the file it came from is corrupted. Fit again."
         )
     others = {"sign_"} if "output_weights_" == estimator._signs else _OF_BANKS
     for name, expected in (_PREDICTS | (_STREAMS if stream else {})).items():
@@ -91,7 +91,7 @@ def check_patch_dim(estimator: Any, patch_dim: int) -> None:
         raise ValueError(
             f"The fitted coef_ has shape {shape}, but the patches of X have "
             f"patch_dim={patch_dim}: pass X with the patches that were fitted, or fit "
-            "anew without warm_start."
+            "again without warm_start."
         )
 
 
@@ -103,7 +103,7 @@ def _check_attribute(
     if expected.per_filter and name != "coef_" and shape != coef_shape[:-1]:
         raise ValueError(
             f"The fitted coef_ has shape {coef_shape}, but {name} has shape {shape}: there "
-            "must be one for each filter. Fit anew."
+            "must be one for each filter. Fit again."
         )
     numbers = np.asarray(value)
     if numbers.dtype.kind == "O":
@@ -117,7 +117,7 @@ def _check_attribute(
     if not in_order:
         raise ValueError(
             f"The fitted {name} must be {expected.words}: it has been changed, or the file "
-            "it came from is corrupted. Fit anew."
+            "it came from is corrupted. Fit again."
         )
 
 
@@ -125,7 +125,7 @@ def _fitted(estimator: Any, name: str) -> Any:
     try:
         return getattr(estimator, name)
     except AttributeError:
-        raise ValueError(f"The fitted {name} is missing. Fit anew.") from None
+        raise ValueError(f"The fitted {name} is missing. Fit again.") from None
 
 
 @contextmanager

@@ -66,8 +66,8 @@ def check_chunks(X: Any, *, sizes_known: bool = True) -> None:
     # A delayed object has any attribute, but delayed.
     if not isinstance(getattr(X, "chunks", None), tuple):
         raise TypeError(
-            "X is a dask collection, but no dask array: pass X.to_dask_array(lengths=True) "
-            "if X is a dask DataFrame, or X.compute() if it fits into memory."
+            "X is a dask collection, but not a dask array: pass "
+            "X.to_dask_array(lengths=True) if X is a dask DataFrame, or X.compute() if it fits into memory."
         )
     if X.dtype.kind not in "fiub":
         raise ValueError(f"X must hold real numbers, got a dask array of dtype {X.dtype}.")
@@ -81,8 +81,8 @@ def check_chunks(X: Any, *, sizes_known: bool = True) -> None:
     if any(len(chunks) > 1 for chunks in X.chunks[1:]):
         axes = ", ".join(f"{axis}: -1" for axis in range(1, X.ndim))
         raise ValueError(
-            f"The dask array X is cut along its features, into {X.numblocks} chunks; a "
-            f"sample must be in one of them: pass X.rechunk({{{axes}}})."
+            f"The dask array X is chunked along its features, into {X.numblocks} chunks, "
+            f"but each sample must be in one chunk: pass X.rechunk({{{axes}}})."
         )
     if 0 in X.shape:
         raise ValueError(
@@ -128,9 +128,9 @@ def refuse_mini_batches(samples: Any, batch_size: int, remedies: str) -> None:
     few = isinstance(samples, DaskBlocks) and len(samples) >= 2 * batch_size
     if few:
         raise ValueError(
-            "solver='sgd' draws mini-batches from all samples, which a dask array gives "
-            f"block by block only: use {remedies}, or solver='levenberg-marquardt'; or "
-            "pass the blocks to partial_fit, one after the other."
+            "solver='sgd' draws mini-batches from all samples, which is impossible for a "
+            f"dask array: use {remedies}, or solver='levenberg-marquardt', or pass one "
+            "block after the other to partial_fit."
         )
 
 

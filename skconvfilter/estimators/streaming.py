@@ -175,7 +175,7 @@ def _stored_state(stream: dict[str, Any], patch_dim: int) -> StreamState:
     if not (sound and state.n_seen > 0 and (np.abs(state.signs) == 1).all()):
         raise ValueError(
             "The state of the stream has been changed, or the file that the estimator "
-            "came from is corrupted. Fit anew."
+            "came from is corrupted. Fit again."
         )
     return state
 

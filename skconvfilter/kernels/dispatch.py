@@ -20,7 +20,7 @@ except Exception as _error:  # a stale build may raise anything
 else:
     if getattr(compiled, "INTERFACE", None) != _INTERFACE:
         compiled = None  # type: ignore[assignment]
-        why_not_compiled = "it was built from other sources: install the package anew"
+        why_not_compiled = "it was built from other sources: install the package again"
 
 
 class Kernel(Protocol):

@@ -120,7 +120,7 @@ def _refuse_what_is_no_number(array: Any, name: str) -> None:
             raise _dates(name)
         if kind == "V" and isinstance(array, np.ndarray):
             raise TypeError(
-                f"{name} has the dtype {dtype}, which is no number: pass the fields of a "
+                f"{name} has the dtype {dtype}, which is not numeric: pass the fields of a "
                 f"structured array as columns, or {name}.astype(float)."
             )
     if isinstance(array, np.ndarray) and array.dtype.kind == "O":

@@ -124,9 +124,9 @@ class Convolution:
         if isinstance(self.kernel_size, Integral):
             m = window[0]
             raise ValueError(
-                f"kernel_size={m} leaves open along which axes of samples of shape {shape} "
-                f"the window moves. Use kernel_size={(m,)} for signals, {(m,) * 2} for "
-                f"images and {(m,) * 3} for volumes, all with or without a last axis of "
+                f"kernel_size={m} does not determine along which axes of samples of shape "
+                f"{shape} the window moves. Use kernel_size={(m,)} for signals, {(m,) * 2} "
+                f"for images and {(m,) * 3} for volumes, all with or without a last axis of "
                 f"channels, or give input_shape={shape}."
             )
         if len(shape) == len(window) + 1 and shape[0] < shape[-1]:

@@ -12,7 +12,7 @@ from skconvfilter.model.forward import pack
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.squared_error import Array
 
-# Filters are drawn anew after that many of the shortest memories, if it is also that share
+# Filters are drawn again after that many of the shortest memories, if it is also that share
 # of all samples, or if the errors of the last ones are that many times those before.
 _MEMORIES_BETWEEN, _SHARE_BETWEEN, _RISE = 3, 0.125, 2.0
 # Filters are good on the last samples up to this multiple of the least error.
@@ -37,7 +37,7 @@ class StreamState(NamedTuple):
     weight_unit: float  # what the weights are divided by; 0 before any are known
     patch_unit: float  # size of the entries of the patches; 0 before any are known
     n_seen: int
-    n_redrawn: int  # `n_seen` when filters were last drawn anew
+    n_redrawn: int  # `n_seen` when filters were last drawn again
 
 
 def start_stream(W: Array, signs: Array, intercept: float | Array = 0.0) -> StreamState:
@@ -86,8 +86,8 @@ class RecursiveLeastSquares:
     filters; the memory of a filter is half of what it has seen.
 
     In time all filters come to few minima, where they would stay whatever the samples. So
-    half of them are drawn anew from time to time, and soon after errors have risen. Filters
-    compete by their errors on the last samples.
+    half of them are drawn again from time to time, and soon after errors have risen.
+    Filters compete by their errors on the last samples.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class RecursiveLeastSquares:
     memory: float = 20
 
     def chunk_size(self, n_parameters: int) -> int:
-        """Samples between two times at which filters may be drawn anew."""
+        """Samples between two times at which filters may be drawn again."""
         return int(_MEMORIES_BETWEEN * self.memory * n_parameters)
 
     def best(self, state: StreamState) -> int:

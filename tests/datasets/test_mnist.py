@@ -95,7 +95,7 @@ IMAGES = np.zeros((2, 28, 28), dtype=np.uint8)
     [
         (b"", "is not an IDX file"),
         (b"<html>not found</html>", "is not an IDX file"),
-        (idx_bytes(IMAGES)[:11], "is truncated: 11 bytes are not a header"),
+        (idx_bytes(IMAGES)[:11], "is truncated: it has only 11 bytes"),
         (idx_bytes(IMAGES, code=0x0D), "entries of type code 0x0d"),
         (idx_bytes(IMAGES[0]), "has 2 axes, not 3"),
         (idx_bytes(IMAGES)[:-1], "is truncated or has a wrong header: it has 1567"),

@@ -290,7 +290,7 @@ def test_fewer_samples_than_parameters_are_refused():
     [
         ({"covariance": "HC9"}, ValueError, "covariance must be one of"),
         ({"covariance": "cluster"}, ValueError, "needs groups"),
-        ({"covariance": "cluster", "groups": np.zeros(400)}, ValueError, "one group only"),
+        ({"covariance": "cluster", "groups": np.zeros(400)}, ValueError, "only one group"),
         ({"groups": np.zeros(3)}, ValueError, "groups must have one entry"),
         ({"level": 1.0}, ValueError, "level must lie between 0 and 1"),
         ({"level": "high"}, TypeError, "level must be a number"),

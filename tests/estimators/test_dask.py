@@ -190,7 +190,7 @@ BAD_SAMPLES = {
         ValueError,
         "X holds a MaskedArray in place of an array",
     ),
-    "delayed": (lambda X: dask.delayed(X), TypeError, "no dask array"),
+    "delayed": (lambda X: dask.delayed(X), TypeError, "not a dask array"),
     "out of range": (lambda X: in_chunks(1e80 * X, 500), ValueError, "entry of X is 1e.80"),
     "no memory": (
         lambda X: in_chunks(X, 900).map_blocks(fail, meta=X[:0]),

@@ -79,7 +79,11 @@ def test_channels_first_need_no_transpose(case):
 @pytest.mark.parametrize(
     ("params", "shape", "message"),
     [
-        ({"kernel_size": 2}, (4, 6), r"kernel_size=2 leaves open .*\(2,\).*\(2, 2\)"),
+        (
+            {"kernel_size": 2},
+            (4, 6),
+            r"kernel_size=2 does not det.*\(2,\).*\(2, 2\)",
+        ),
         ({"kernel_size": 2}, (2, 3, 4), r"\(2, 3, 4\).*\(2, 2, 2\) for vol.*input_shape"),
         ({"kernel_size": (2, 2)}, (2, 3, 4), r"4 channels.* first axis.*\(2, 2, 2\).*no t"),
         ({"kernel_size": (2,)}, (2, 12), r"12 channels.*kernel_size=\(2, 2\)"),

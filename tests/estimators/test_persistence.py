@@ -178,7 +178,7 @@ def test_files_of_other_versions_are_loaded_with_a_warning(name):
 def test_files_without_a_parameter_are_refused(name):
     state = fitted(name).__getstate__()
     del state["padding"]
-    with pytest.raises(ValueError, match=r"has no padding: .*Fit anew"):
+    with pytest.raises(ValueError, match=r"has no padding: .*Fit again"):
         type(fitted(name))().__setstate__(state)
 
 

@@ -102,7 +102,7 @@ def test_what_is_asked_for_is_taken_or_refused():
     assert present[3].startswith("SKCONVFILTER_KERNEL='fastest' is not available")
     assert ", ".join(names) in present[3]
     # NumPy takes the place of a compiled module, but never silently of a kernel asked for.
-    for lines, why in [(missing, "compiled"), (stale, "install the package anew")]:
+    for lines, why in [(missing, "compiled"), (stale, "install the package again")]:
         for line in lines[:2]:
             assert line.startswith("numpy: ")
             assert why in line

@@ -169,7 +169,7 @@ def broken(tmp_path):
         ("compiled" + importlib.machinery.EXTENSION_SUFFIXES[0], "no library", ""),
         # What Cython says to a NumPy of another ABI.
         ("compiled.py", "raise ValueError('dtype size changed')", "dtype size changed"),
-        ("compiled.py", "INTERFACE = -1", "install the package anew"),
+        ("compiled.py", "INTERFACE = -1", "install the package again"),
     ],
 )
 def test_numpy_takes_over_from_a_broken_extension(name, content, why, broken):
