@@ -33,6 +33,10 @@ PANELS = {
 }
 
 
+# Panels in thumbnails are at most this wide in inches, or their labels would be too small.
+WIDTH = 4.0
+
+
 def order(filename):
     """Key to sort examples by; an example that is not listed stops the build."""
     return ORDER.index(filename)
@@ -50,7 +54,12 @@ def scrape(block, block_vars, gallery_conf):
         title = PANELS.get(Path(block_vars["src_file"]).name, "")
         panels = [ax for ax in figure.axes if ax.get_title().startswith(title)]
         panel = max(panels, key=lambda ax: ax.bbox.width * ax.bbox.height)
+        size = figure.get_size_inches()
+        narrower = min(1, WIDTH * figure.dpi / panel.bbox.width)
+        figure.set_size_inches(size[0] * narrower, size[1])
+        figure.canvas.draw()
         inches = panel.get_tightbbox().transformed(figure.dpi_scale_trans.inverted())
         path = next(block_vars["image_path_iterator"])
         figure.savefig(path, bbox_inches=inches.padded(0.05), dpi=200)
+        figure.set_size_inches(size)
     return matplotlib_scraper(block, block_vars, gallery_conf)

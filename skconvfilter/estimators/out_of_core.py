@@ -67,7 +67,8 @@ def check_chunks(X: Any, *, sizes_known: bool = True) -> None:
     if not isinstance(getattr(X, "chunks", None), tuple):
         raise TypeError(
             "X is a dask collection, but not a dask array: pass "
-            "X.to_dask_array(lengths=True) if X is a dask DataFrame, or X.compute() if it fits into memory."
+            "X.to_dask_array(lengths=True) if X is a dask DataFrame, or X.compute() if it "
+            "fits into memory."
         )
     if X.dtype.kind not in "fiub":
         raise ValueError(f"X must hold real numbers, got a dask array of dtype {X.dtype}.")

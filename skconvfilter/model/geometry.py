@@ -126,8 +126,8 @@ class Convolution:
             raise ValueError(
                 f"kernel_size={m} does not determine along which axes of samples of shape "
                 f"{shape} the window moves. Use kernel_size={(m,)} for signals, {(m,) * 2} "
-                f"for images and {(m,) * 3} for volumes, all with or without a last axis of "
-                f"channels, or give input_shape={shape}."
+                f"for images and {(m,) * 3} for volumes, all with or without a last axis "
+                f"of channels, or give input_shape={shape}."
             )
         if len(shape) == len(window) + 1 and shape[0] < shape[-1]:
             all_channels = (shape[0], *window)

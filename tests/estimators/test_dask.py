@@ -161,7 +161,7 @@ BAD_SAMPLES = {
     "cut features": (
         lambda X: da.from_array(X, chunks=(500, 32)),
         ValueError,
-        r"cut along its features.*X\.rechunk\(\{1: -1\}\)",
+        r"chunked along its features.*X\.rechunk\(\{1: -1\}\)",
     ),
     "one axis": (lambda X: in_chunks(X[:, 0], 500), ValueError, "Expected 2D array"),
     "other images": (
@@ -215,7 +215,7 @@ def test_predictions_refuse_at_once_what_can_be_seen(problem, make_model):
     model = make_model(**QUICK).fit(problem.X, problem.y)
     with pytest.raises(ValueError, match="64 features"):
         model.predict(in_chunks(problem.X[:, 1:], 500))
-    with pytest.raises(ValueError, match="cut along its features"):
+    with pytest.raises(ValueError, match="chunked along its features"):
         model.predict(da.from_array(problem.X, chunks=(500, 32)))
     spoiled = model.predict(in_chunks(with_entry(problem.X, np.nan), 500))
     with pytest.raises(ValueError, match="Input X contains NaN"):
