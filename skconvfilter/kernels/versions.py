@@ -23,7 +23,9 @@ _PACKAGES = [
     "distributed",
     "onnx",
     "pandas",
+    "polars",
     "rich",
+    "skl2onnx",
 ]
 
 
