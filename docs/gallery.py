@@ -28,6 +28,7 @@ ORDER = [
 # How the title of the panel in a thumbnail begins; elsewhere it is the largest panel.
 PANELS = {
     "plot_colour_images.py": "Response",
+    "plot_figures_3c_3d_mnist.py": "3d",
     "plot_quickstart.py": "learned",
     "plot_signal_filter.py": "Filter",
 }

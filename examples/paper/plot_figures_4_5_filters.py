@@ -1,6 +1,6 @@
 """
-Figures 4 and 5: learned filters, and the loss on the way to the true ones
-==========================================================================
+Figures 4 and 5: learned filters, and the loss on the line to the true ones
+===========================================================================
 
 Figures 4 and 5 of Du, Lee & Tian, "When is a Convolutional Filter Easy to Learn?"
 (ICLR 2018). Stochastic gradient descent on MNIST ends at a filter of small loss that is not
