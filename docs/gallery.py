@@ -59,8 +59,12 @@ def scrape(block, block_vars, gallery_conf):
         narrower = min(1, WIDTH * figure.dpi / panel.bbox.width)
         figure.set_size_inches(size[0] * narrower, size[1])
         figure.canvas.draw()
+        # Another pass of the layout, when the image is saved, would move the panel.
+        engine = figure.get_layout_engine()
+        figure.set_layout_engine("none")
         inches = panel.get_tightbbox().transformed(figure.dpi_scale_trans.inverted())
         path = next(block_vars["image_path_iterator"])
         figure.savefig(path, bbox_inches=inches.padded(0.05), dpi=200)
+        figure.set_layout_engine(engine)
         figure.set_size_inches(size)
     return matplotlib_scraper(block, block_vars, gallery_conf)
