@@ -232,7 +232,9 @@ def split_bias(filters: FloatArray, constant: float) -> tuple[FloatArray, FloatA
     """
     if constant == 0:
         return filters, np.zeros(filters.shape[:-1], filters.dtype)
-    return filters[..., :-1], filters[..., -1] * filters.dtype.type(constant)
+    # Contiguous, as they come out of a file: joblib.hash tells layouts apart.
+    weights = np.ascontiguousarray(filters[..., :-1])
+    return weights, filters[..., -1] * filters.dtype.type(constant)
 
 
 def join_bias(coef: NDArray[Float], bias: ArrayLike, constant: float) -> NDArray[Float]:
