@@ -29,7 +29,7 @@ _MAX_COLUMN_ELEMENTS, _MIN_MODELS = 2**16, 4
 _LARGE_BLOCK = 2**20
 
 # Work of a step of one model, see `step_work`, up to which a search may be of full width.
-FULL_WORK = 4e7
+FULL_WORK = 2e7
 # Samples of a rough look.
 _FEW_ROWS = 200
 
@@ -291,8 +291,13 @@ class SquaredError(ABC):
 
     def constant_loss(self, signs: Array) -> float:
         """Loss with parameters of 0 and output signs (R, ...), the same for all of them."""
+        # No sample has another value then: one in place of all saves a pass over the data.
+        mean = np.average(self.targets, weights=self.sample_weight)
+        variance = np.average((self.targets - mean) ** 2, weights=self.sample_weight)
+        blank = np.zeros((1, self.samples.shape[1]), self.samples.dtype)
         W = np.zeros((self.n_parameters, 1))
-        return float(self.value(W, signs[:1]).loss[0])
+        misfit = self._like(blank, targets=np.array([mean])).value(W, signs[:1])
+        return float(0.5 * variance + misfit.loss[0])
 
     def validation_loss(self, W: FloatArray, signs: Array, intercept: FloatArray) -> Array:
         """Half the weighted mean squared error (R,) with signs and intercepts as given."""

@@ -22,7 +22,7 @@ _N_CONTEST, _N_RANKED, _N_POLISHED = 8, 8, 2
 _PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
 # Where steps take long, a search is narrower, down to this width: below it the most
 # promising starts are only advanced.
-_LEAST_WIDTH = 0.25
+_LEAST_WIDTH = 0.125
 # Numbers in the matrices of all starts that are explored.
 _MAX_ELEMENTS = 2e7
 
@@ -148,6 +148,9 @@ def explore_and_polish(
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
+    # The floor is that of values as large as they vary. Means over patches are often far
+    # larger: without their size no filter would be seen to fit to machine precision.
+    search.floor = stopping.floor * max(1, _largest_value(search, sample)) ** 2
     # Of several filters that fit, the first to do so depends on rounding: where steps are
     # fast, all of them get there.
     if width == 1 or (width > _LEAST_WIDTH and not search.is_settled()):
@@ -186,6 +189,13 @@ def _compete(
         directions: Array = np.linalg.solve(np.linalg.cholesky(metric).T, normal)
         search.perturb(directions, metric)
         search.advance(sample, explorer, replace(stopping, max_iter=_PERTURB_STEPS))
+
+
+def _largest_value(search: MultiStart, sample: FilterObjective) -> float:
+    """Of the best filter, in absolute value."""
+    winner = search.advances[-1].ranking(search.floor)[:1]
+    best = search.candidates.take(winner)
+    return float(sample.value(best.W, best.signs).max_abs_output[0])
 
 
 def _share(width: float, count: int) -> int:

@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import sklearn
-from joblib import Parallel, delayed
+from joblib import Memory, Parallel, delayed
 from sklearn.base import clone
 from sklearn.ensemble import BaggingRegressor, StackingRegressor
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -196,6 +197,25 @@ def test_memory_maps_of_joblib_are_fitted(form, case):
         # Samples in a file are read in blocks, and sums have another order.
         assert distance(other.coef_, model.coef_) < 1e-8
         np.testing.assert_allclose(other.predict(X), model.predict(X), rtol=1e-7, atol=1e-9)
+
+
+def test_memory_of_joblib_runs_a_fit_once(case, tmp_path):
+    n_fits = 0
+
+    def fit(model, X, y):
+        nonlocal n_fits
+        n_fits += 1
+        return clone(model).fit(X, y)
+
+    data, model = case.data(), case.make(random_state=0)
+    cached = Memory(tmp_path, verbose=0).cache(fit)
+    fitted, again = (cached(clone(model), data.X, data.y) for _ in range(2))
+    assert n_fits == 1
+    np.testing.assert_array_equal(again.predict(data.X), fitted.predict(data.X))
+    # Other processes make the same hash of it: also of what is fitted.
+    known = [joblib.hash(estimator) for estimator in (model, fitted)]
+    found = Parallel(n_jobs=2)(delayed(joblib.hash)(e) for e in (model, again))
+    assert found == known
 
 
 def test_select_from_model_needs_a_filter_as_long_as_a_row(problem):

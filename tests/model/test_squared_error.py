@@ -178,6 +178,15 @@ def test_diverged_models_have_an_infinite_loss(make, order):
 
 
 @every_model
+@intercept
+def test_constant_loss_is_that_of_filters_of_zero(make, fit_intercept):
+    problem = make(n_samples=30, fit_intercept=fit_intercept, alpha=0.1)
+    zeros = problem.objective.value(0 * problem.W, problem.signs)
+    constant = problem.objective.constant_loss(problem.signs)
+    assert constant == pytest.approx(zeros.loss[0], rel=1e-12)
+
+
+@every_model
 @pytest.mark.parametrize("rows", [slice(2, 7), np.array([8, 0, 3]), np.arange(11) % 3 == 0])
 def test_subset_is_the_objective_of_its_rows(make, rows):
     case = make()

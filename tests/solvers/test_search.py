@@ -178,7 +178,7 @@ def test_subsample_is_random_rows_in_order_or_all():
 
 @pytest.mark.parametrize(
     ("n", "k", "p", "n_rows", "n_run"),
-    [(300, 4, 5, 1000, 16), (300, 400, 60, 1000, 16), (250, 1100, 300, 1200, 6)],
+    [(300, 4, 5, 1000, 16), (300, 400, 60, 1000, 16), (250, 1100, 300, 1200, 3)],
 )
 def test_fewer_starts_run_where_steps_take_long(n, k, p, n_rows, n_run):
     rng = np.random.default_rng(0)

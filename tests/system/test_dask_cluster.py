@@ -7,9 +7,14 @@ import joblib
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skconvfilter import ConvReLUFilterRegressor
+from skconvfilter import (
+    ConvFeatureExtractor,
+    ConvFilterBankRegressor,
+    ConvReLUFilterRegressor,
+)
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -121,6 +126,23 @@ def test_a_lost_worker_does_not_change_the_result(cluster, tmp_path):
     model = make_model().fit(X, y)
     assert counter.stat().st_size > 3
     np.testing.assert_array_equal(model.coef_, expected.coef_)
+
+
+def test_a_bank_survives_a_lost_worker(cluster, tmp_path):
+    add_workers(cluster, 2)
+    params = {"n_init": 1, "max_iter": 5, "tol": 1e-2, "random_state": 0}
+    bank = ConvFilterBankRegressor(2, **WINDOW, **params)
+    X, y = lazy_data(3, lose_at=(str(tmp_path / "counter"), 3))
+    expected = clone(bank).fit(in_memory(3), y)
+    features = ConvFeatureExtractor(bank).fit(X, y)
+    fitted = features.estimator_
+    assert (tmp_path / "counter").stat().st_size > 3
+    np.testing.assert_allclose(fitted.loss_, expected.loss_, rtol=1e-9)
+    np.testing.assert_allclose(fitted.coef_, expected.coef_, rtol=1e-4, atol=1e-5)
+    for use in (fitted.predict, fitted.feature_map, features.transform):
+        lazy = use(X)
+        assert dask.is_dask_collection(lazy)
+        np.testing.assert_array_equal(lazy, use(in_memory(3)))
 
 
 def test_predictions_are_made_by_the_workers(cluster):

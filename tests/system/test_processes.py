@@ -82,27 +82,66 @@ def state():
 
 
 def work(number):
-    bank = ConvFilterBankRegressor(1, init="random", n_init=1, max_iter=3)
-    for _ in range(10):
-        if number % 4:
-            model.predict(X.astype(int))
-            model.score(X, y)
-        elif number:
-            bank.fit(X, y)
-        else:
-            clone(model).fit(X, y)
+    if number % 4:
+        model.score(X, y)
+        return model.predict(X.astype(int))
+    if number:
+        return clone(bank).fit(X, y).predict(X)
+    return clone(model).fit(X, y).partial_fit(X, y).predict(X)
+
+
+def work_often(number):
+    return [work(number) for _ in range(10)]
 
 X = np.random.default_rng(0).standard_normal((60, 12))
 y = np.maximum(X[:, :3].sum(axis=1), 0)
-model = ConvReLUFilterRegressor(3, n_init=2, n_jobs=2, diagnostics=False).fit(X, y)
+model = ConvReLUFilterRegressor(
+    3, n_init=2, n_jobs=2, diagnostics=False, random_state=0
+).fit(X, y)
+bank = ConvFilterBankRegressor(1, init="random", n_init=1, max_iter=3, random_state=0)
+alone = [work(number) for number in range(8)]
 before = state()
 assert 2 in before[0]
 sys.setswitchinterval(1e-5)
 with ThreadPoolExecutor(8) as pool:
-    list(pool.map(work, range(8)))
+    results = list(pool.map(work_often, range(8)))
+for expected, found in zip(alone, results):
+    np.testing.assert_array_equal(found, [expected] * 10)
 for now, then in zip(state(), before):
     assert now == then, (now, then)
 print("told")
+"""
+
+FULL_DISK = """
+import os, pickle, resource, signal, sys
+import joblib
+import numpy as np
+from sklearn.model_selection import cross_val_score
+from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
+
+X = np.random.default_rng(0).standard_normal((4000, 36))
+y = np.maximum(X[:, :3].sum(axis=1), 0)
+np.save("X.npy", X)
+mapped = np.load("X.npy", mmap_mode="r")
+# A file that grows beyond this fails as on a full disk.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for model in (
+    ConvReLUFilterRegressor(3, n_init=2, n_jobs=2, random_state=0),
+    ConvFilterBankRegressor(1, kernel_size=3, n_init=1, max_iter=3, random_state=0),
+):
+    model.fit(mapped, y)
+    state = pickle.dumps(model)
+    for write in (
+        lambda: joblib.dump(model, "model"),
+        # joblib writes large arrays to files for its processes.
+        lambda: cross_val_score(model, X, y, cv=2, n_jobs=2),
+    ):
+        try:
+            write()
+        except (OSError, pickle.PicklingError):
+            print("told")
+    assert pickle.dumps(model) == state
 """
 
 FIT = """
@@ -144,6 +183,13 @@ def test_fits_in_a_forked_child_are_those_of_the_parent():
 
 def test_threads_leave_the_process_as_it_was():
     assert run(THREADS, OPENBLAS_NUM_THREADS="2", MKL_NUM_THREADS="2").split() == ["told"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on files")
+def test_a_full_disk_leaves_the_state(tmp_path):
+    root = str(PACKAGE.parent)
+    folders = {"JOBLIB_TEMP_FOLDER": str(tmp_path), "PYTHONPATH": root}
+    assert run(FULL_DISK, folder=tmp_path, **folders).split() == ["told"] * 4
 
 
 # Installations ----------------------------------------------------------------------------
