@@ -143,7 +143,7 @@ def report_banks(images, n_teachers, n_jobs):
     print("share of fits with loss / var(y) below 1e-3 and 1e-10, and CPU seconds")
     print(f"data      filters  {'teachers without biases':33s}  with biases")
     for source, kernel_size, stride in BANK_WINDOWS:
-        for n_filters in (2, 4, 8):
+        for n_filters in N_FILTERS:
             rows = Parallel(n_jobs)(
                 delayed(measure_bank)(
                     source, kernel_size, stride, n_filters, images, FIRST_SEED + i
@@ -257,6 +257,7 @@ MEASURES = {
 BANK_WINDOWS = [("mnist", 5, 1), ("digits", 3, 1), ("crops", 5, 1)]
 # Labels hardly determine a filter that is active, or is not, on so few of the patches.
 RARE = 0.01
+N_FILTERS = (2, 4, 8)
 
 
 def report(mode, cell, rows):

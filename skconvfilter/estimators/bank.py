@@ -475,7 +475,9 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             explored = subsample(explored, self.settings.forward_rows, rng)
             explored = explored.in_single_precision()
 
-        def draw(restarts: Sequence[int], callback: Callback | None) -> Candidates:
+        def draw(
+            restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
+        ) -> Candidates:
             drawn = starts.candidates.take(restarts)
             for column, restart in enumerate(restarts):
                 if restart in starts.forward:
@@ -484,6 +486,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
                         starts.forward[restart],
                         signed=self.settings.output_weights == "signs",
                         floor=stopping.floor,
+                        relaxed=nearly_exact,
                         callback=callback,
                     )
                     bank = search.run().padded(explored.n_filters)

@@ -101,6 +101,31 @@ class BankObjective(SquaredError):
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
         return factors * products, factors
 
+    @property
+    def has_linear_filters(self) -> bool:
+        """Whether a filter with a large bias makes a linear model, at no cost."""
+        return False
+
+    def linear_columns(self) -> tuple[Array, Array]:
+        """The linear models that filters without their bias make, as least squares.
+
+        Only where :attr:`has_linear_filters`.
+
+        Returns
+        -------
+        columns : ndarray of shape (n_samples, window_size)
+            Weighted and centred. ``columns @ w`` are the values of the filter w with a
+            large bias.
+        targets : ndarray of shape (n_samples,)
+            Likewise.
+        """
+        raise NotImplementedError
+
+    @property
+    def odd_slope(self) -> float:
+        """The s of ``phi(u) = s u + phi(-u)``, where :attr:`has_linear_filters`."""
+        raise NotImplementedError
+
     def preactivation_scale(self) -> float:
         """Root mean square preactivation of random filters of length 1."""
         moment, _ = patch_moments(self.samples, self.geometry, self.sample_weight)
@@ -207,6 +232,25 @@ class RectifierBankObjective(BankObjective):
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches
         self._slope = slope_below_zero(self.activation) or 0.0
+
+    @property
+    def has_linear_filters(self) -> bool:
+        free = self.fit_intercept and self.alpha == 0
+        return free and self.geometry.layout.constant > 0
+
+    @property
+    def odd_slope(self) -> float:
+        return 1 + self._slope
+
+    def linear_columns(self) -> tuple[Array, Array]:
+        layout = self.geometry.layout
+        blocks = [kernel.mean_patches(self._packed(rows), layout) for rows in self._blocks]
+        columns = self._scale_of_mean * np.concatenate(blocks, axis=-1, dtype=np.float64).T
+        shares = self.sample_weight / self.sample_weight.sum()
+        columns, targets = columns[:, : layout.window_size], self.targets
+        columns, targets = columns - shares @ columns, targets - shares @ targets
+        roots = np.sqrt(shares)
+        return roots[:, np.newaxis] * columns, roots * targets
 
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""

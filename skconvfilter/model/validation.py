@@ -2,10 +2,12 @@
 
 import sys
 from numbers import Integral, Real
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Dtype: TypeAlias = Literal["float32", "float64"]
 
 # Sizes of the largest entry for which products of squares are within the dtype's range.
 _LIMITS = {"float32": (1e-15, 1e15), "float64": (1e-60, 1e60)}
@@ -119,7 +121,7 @@ def check_range(name: str, array: Numbers) -> None:
     array : ndarray or SampleBlocks
         Finite and not empty. All zeros are within the range.
     """
-    dtype = "float32" if array.dtype == np.float32 else "float64"
+    dtype: Dtype = "float32" if array.dtype == np.float32 else "float64"
     if not is_in_range(array, dtype):
         smallest, largest = _LIMITS[dtype]
         raise ValueError(
@@ -128,7 +130,7 @@ def check_range(name: str, array: Numbers) -> None:
         )
 
 
-def is_in_range(array: Numbers, dtype: Literal["float32", "float64"]) -> bool:
+def is_in_range(array: Numbers, dtype: Dtype) -> bool:
     """Whether squares of finite entries are within the range of a dtype, or all are 0."""
     smallest, largest = _LIMITS[dtype]
     size = _size(array)

@@ -17,8 +17,12 @@ from skconvfilter.solvers.multistart import SearchResult
 # trial. benchmarks/real_data.py measures what these constants reach.
 _N_DIRECTIONS, _N_TRIED, _N_STEPS = 64, 3, 12
 _DAMPING, _TOL, _N_ITER_NO_CHANGE = 1e-2, 1e-4, 3
+# Those that are tried beside a linear filter.
+_N_TRIED_BESIDE_LINEAR = 6
 # Filters that a bank grows beyond its size: so many, or this share of its filters.
 _LEAST_BEYOND, _SHARE_BEYOND = 2, 0.5
+# Largest condition number of the least squares that linear filters are solutions of.
+_LARGEST_CONDITION = 1e6
 # Size of preactivations at which saturating activations are tried.
 _SMALLEST, _LARGEST = 0.5, 2.0
 
@@ -56,6 +60,12 @@ class ForwardSearch:
         Whether output weights may be -1.
     floor : float
         A loss that is zero to machine precision ends the search.
+    relaxed : bool, default=False
+        Whether the bank grows beside a linear filter, one with a large bias, which is then
+        removed. A filter w and its reflection -w differ by a linear model, so that beside
+        one they are equally good, and fewer minima are poor. Reflections of some filters
+        take its place. Where the targets are not those of a bank, this fits worse. Without
+        effect unless the objective has linear filters.
     callback : Callback, default=None
         Called after every iteration with the bank of the full size, 0 where it has not yet
         grown; returns whether to stop.
@@ -73,6 +83,7 @@ class ForwardSearch:
         *,
         signed: bool,
         floor: float,
+        relaxed: bool = False,
         callback: Callback | None = None,
     ) -> None:
         self.path: dict[int, Bank] = {}
@@ -83,18 +94,25 @@ class ForwardSearch:
         self._callback = callback
         self._stopped = False
         self._solver = LevenbergMarquardt(damping=_DAMPING, metric=objective.patch_metric())
+        relaxed = relaxed and objective.has_linear_filters
+        self._n_linear = int(relaxed)  # they come first
+        self._n_tried = _N_TRIED_BESIDE_LINEAR if relaxed else _N_TRIED
 
     def run(self) -> Bank:
         """The best bank of the full size, or a smaller one that is exact."""
         n_filters = self._objective.n_filters
         beyond = max(_LEAST_BEYOND, int(_SHARE_BEYOND * n_filters))
         bank = Bank(np.empty((0, self._objective.patch_dim)), np.empty(0), np.inf)
+        if self._n_linear:
+            bank = self._linear()
         for _ in range(n_filters + beyond):
             bank = self._grow(bank)
             if self._is_done(bank):
                 break
-        while len(bank.signs) > n_filters:
+        while len(bank.signs) > n_filters + self._n_linear:
             bank = self._prune(bank)
+        if self._n_linear:
+            self._without_linear(bank)
         return self.path[max(self.path)]
 
     def smaller_banks(self) -> list[Bank]:
@@ -103,8 +121,27 @@ class ForwardSearch:
         return [self.path[size] for size in sizes if size in self.path]
 
     def _is_done(self, bank: Bank) -> bool:
-        enough = len(bank.signs) <= self._objective.n_filters
+        enough = len(bank.signs) <= self._objective.n_filters + self._n_linear
         return self._stopped or (enough and bank.loss <= self._stopping.floor)
+
+    def _linear(self) -> Bank:
+        """One filter, the best linear model."""
+        objective, constant = self._objective, self._objective.geometry.layout.constant
+        w = _least_squares(*objective.linear_columns())
+        # Far beyond the preactivations of any patch.
+        largest = 2 * np.abs(w).sum() * np.abs(objective.samples[:]).max() or 1.0
+        return Bank(np.append(w, largest / constant)[np.newaxis], np.ones(1), np.inf)
+
+    def _without_linear(self, bank: Bank) -> Bank:
+        """The bank without its linear filter, and the best reflections in its place."""
+        linear, filters, signs = bank.filters[0], bank.filters[1:].copy(), bank.signs[1:]
+        slopes = self._objective.odd_slope * signs[:, np.newaxis]
+        columns, _ = self._objective.linear_columns()
+        # Linear models of the filters, which a reflection adds, and the one to be removed.
+        added = columns @ (slopes * filters)[:, :-1].T
+        removed = columns @ (bank.signs[0] * linear[:-1])
+        filters[_least_squares(added, -removed) > 0.5] *= -1
+        return self._best([filters], [signs])
 
     def _grow(self, bank: Bank) -> Bank:
         objective = self._objective
@@ -121,7 +158,7 @@ class ForwardSearch:
         scale = bank.signs[0] if len(bank.signs) else 1.0
         if not self._signed:
             gains = np.where(slopes * scale > 0, gains, -gains)
-        tried = np.argsort(-gains, kind="stable")[:_N_TRIED]
+        tried = np.argsort(-gains, kind="stable")[: self._n_tried]
         new = directions[tried]
         if homogeneity is not None:
             new *= np.abs(slopes[tried, np.newaxis]) ** (1 / homogeneity)
@@ -133,11 +170,12 @@ class ForwardSearch:
         return self._best(filters, signs)
 
     def _prune(self, bank: Bank) -> Bank:
-        rest = [np.delete(np.arange(len(bank.signs)), j) for j in range(len(bank.signs))]
+        removed = range(self._n_linear, len(bank.signs))
+        rest = [np.delete(np.arange(len(bank.signs)), j) for j in removed]
         filters, signs = [bank.filters[r] for r in rest], [bank.signs[r] for r in rest]
-        objective = self._objective.resized(len(rest) - 1)
+        objective = self._objective.resized(len(bank.signs) - 1)
         W = np.stack([rows.ravel() for rows in filters], axis=1)
-        tried = np.argsort(objective.value(W, np.array(signs)).loss)[:_N_TRIED]
+        tried = np.argsort(objective.value(W, np.array(signs)).loss)[: self._n_tried]
         return self._best([filters[i] for i in tried], [signs[i] for i in tried])
 
     def _best(self, filters: list[Array], signs: list[Array]) -> Bank:
@@ -169,6 +207,11 @@ class ForwardSearch:
         padded = found._replace(w=W, sign=signs)
         self._stopped = bool(callback(snapshot._replace(stage="forward", incumbent=padded)))
         return self._stopped
+
+
+def _least_squares(columns: Array, targets: Array) -> Array:
+    solution = np.linalg.lstsq(columns, targets, rcond=1 / _LARGEST_CONDITION)[0]
+    return np.asarray(solution, dtype=np.float64)
 
 
 def evaluated_path(

@@ -39,8 +39,8 @@ _SAME_LOSS = 1e-9
 # Candidates that end on all samples.
 _N_FINALISTS = 2
 
-# Starts of some restarts.
-Draw: TypeAlias = Callable[[Sequence[int], Callback | None], Candidates]
+# Starts of some restarts, and whether the data may be without noise.
+Draw: TypeAlias = Callable[[Sequence[int], bool, Callback | None], Candidates]
 # New parameters (n_parameters,) for a restart.
 Redraw: TypeAlias = Callable[[int], Array]
 
@@ -249,8 +249,9 @@ def sequential_multistart(
         Number of starts after which more follow only if the best has nearly no error. None:
         all of them.
     draw : callable, default=None
-        ``draw(restarts, callback)`` gives the starts of some restarts when it is their
-        turn, in the place of `starts`, and calls back as a solver does.
+        ``draw(restarts, nearly_exact, callback)`` gives the starts of some restarts when it
+        is their turn, in the place of `starts`, and calls back as a solver does. It is told
+        whether the best has nearly no error.
     redraw : callable, default=None
         ``redraw(restart)``: parameters (n_parameters,) with which a start is tried once
         more that has died, which is to say that it fits no better than a constant. Dead
@@ -267,9 +268,12 @@ def sequential_multistart(
     n_starts = len(starts.restarts)
     n_if_noisy = min(n_if_noisy or n_starts, n_starts)
     for group in [*_groups(0, n_if_noisy), *_groups(n_if_noisy, n_starts)]:
-        if group[0] == n_if_noisy and _best(search) > _NEARLY_EXACT * constant_loss:
+        nearly_exact = _best(search) <= _NEARLY_EXACT * constant_loss
+        if group[0] >= n_if_noisy and not nearly_exact:
             break
-        search.candidates = starts.take(group) if draw is None else draw(group, follow)
+        search.candidates = starts.take(group)
+        if draw is not None:
+            search.candidates = draw(group, nearly_exact, follow)
         search.advance(sample, solver, stopping)
         dead = np.flatnonzero(search.advances[-1].result.loss >= dead_loss)
         if redraw is not None and len(dead) and not _is_settled(search, dead_loss):
@@ -297,8 +301,9 @@ def _groups(first: int, end: int) -> list[range]:
 
 
 def _best(search: MultiStart) -> float:
-    """The lowest loss of all advances so far."""
-    return float(min(advanced.result.loss.min() for advanced in search.advances))
+    """The lowest loss of all advances so far, infinite before the first."""
+    losses = [advanced.result.loss.min() for advanced in search.advances]
+    return float(min(losses, default=np.inf))
 
 
 def _is_settled(search: MultiStart, dead_loss: float) -> bool:
