@@ -101,7 +101,8 @@ class ConvFilterBankRegressor(PatchRegressor):
         contraction of them, as in [1]_, which is less precise.
     n_init : "auto" or int, default="auto"
         Largest number of starts, at most a million. If "auto", 10; for forward starts, from
-        1 to 10, as many as take a few seconds.
+        1 to 10, as many as take a few seconds, and up to 40 while the loss is below 3 % of
+        the variance of `y`, since such data may be without noise.
     learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
         Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" is
         unavailable, because [1]_ gives the step size only up to constants.

@@ -103,13 +103,23 @@ class BankObjective(SquaredError):
 
     @property
     def has_linear_filters(self) -> bool:
-        """Whether a filter with a large bias makes a linear model, at no cost."""
+        """Whether filters with a large bias are linear models, without a penalty."""
         return False
+
+    def with_constant(self) -> Self:
+        """The same with a constant entry of usual size in every patch."""
+        return self._like(
+            self.samples,
+            geometry=self.geometry.with_constant(self.preactivation_scale()),
+            targets=self.targets,
+            sample_weight=self.sample_weight,
+            map_blocks=self.map_blocks,
+        )
 
     def linear_columns(self) -> tuple[Array, Array]:
         """The linear models that filters without their bias make, as least squares.
 
-        Only where :attr:`has_linear_filters`.
+        Only where :attr:`has_linear_filters`, and patches have a constant entry.
 
         Returns
         -------
@@ -235,8 +245,7 @@ class RectifierBankObjective(BankObjective):
 
     @property
     def has_linear_filters(self) -> bool:
-        free = self.fit_intercept and self.alpha == 0
-        return free and self.geometry.layout.constant > 0
+        return self.fit_intercept and self.alpha == 0
 
     @property
     def odd_slope(self) -> float:

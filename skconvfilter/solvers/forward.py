@@ -1,5 +1,6 @@
 """Banks grown one filter at a time, beyond their size, and pruned back to it."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ class Bank(NamedTuple):
         filters = np.pad(self.filters, ((0, missing), (0, 0)))
         return filters.ravel(), np.append(self.signs, np.repeat(self.signs[0], missing))
 
+    def without_bias(self) -> "Bank":
+        """The same without the weights of the constant entry."""
+        return self._replace(filters=self.filters[:, :-1])
+
 
 class ForwardSearch:
     """Grow a bank filter by filter, each time fitting all of them together.
@@ -64,16 +69,13 @@ class ForwardSearch:
         Whether the bank grows beside a linear filter, one with a large bias, which is then
         removed. A filter w and its reflection -w differ by a linear model, so that beside
         one they are equally good, and fewer minima are poor. Reflections of some filters
-        take its place. Where the targets are not those of a bank, this fits worse. Without
-        effect unless the objective has linear filters.
+        take its place. Where the targets are not those of a bank, this fits worse. Filters
+        without a bias have one in the meantime. Without effect unless the objective has
+        linear filters.
     callback : Callback, default=None
         Called after every iteration with the bank of the full size, 0 where it has not yet
         grown; returns whether to stop.
 
-    Attributes
-    ----------
-    path : dict of Bank
-        The best bank of every size that was reached, up to the full one.
     """
 
     def __init__(
@@ -86,7 +88,11 @@ class ForwardSearch:
         relaxed: bool = False,
         callback: Callback | None = None,
     ) -> None:
-        self.path: dict[int, Bank] = {}
+        relaxed = relaxed and objective.has_linear_filters
+        self._lends_bias = relaxed and objective.geometry.layout.constant == 0
+        if self._lends_bias:
+            objective = objective.with_constant()
+        self._banks: dict[int, Bank] = {}
         self._objective = objective
         self._rng = rng
         self._signed = signed
@@ -94,7 +100,6 @@ class ForwardSearch:
         self._callback = callback
         self._stopped = False
         self._solver = LevenbergMarquardt(damping=_DAMPING, metric=objective.patch_metric())
-        relaxed = relaxed and objective.has_linear_filters
         self._n_linear = int(relaxed)  # they come first
         self._n_tried = _N_TRIED_BESIDE_LINEAR if relaxed else _N_TRIED
 
@@ -113,12 +118,20 @@ class ForwardSearch:
             bank = self._prune(bank)
         if self._n_linear:
             self._without_linear(bank)
-        return self.path[max(self.path)]
+        return self.path[max(self._banks)]
+
+    @property
+    def path(self) -> dict[int, Bank]:
+        """The best bank of every size that was reached, up to the full one."""
+        return {size: self._returned(bank) for size, bank in self._banks.items()}
 
     def smaller_banks(self) -> list[Bank]:
         """The best bank of every smaller size, by size."""
         sizes = range(1, self._objective.n_filters)
         return [self.path[size] for size in sizes if size in self.path]
+
+    def _returned(self, bank: Bank) -> Bank:
+        return bank.without_bias() if self._lends_bias else bank
 
     def _is_done(self, bank: Bank) -> bool:
         enough = len(bank.signs) <= self._objective.n_filters + self._n_linear
@@ -179,22 +192,28 @@ class ForwardSearch:
         return self._best([filters[i] for i in tried], [signs[i] for i in tried])
 
     def _best(self, filters: list[Array], signs: list[Array]) -> Bank:
-        """The best of some banks of one size after a few steps; enters the path."""
+        """The best of some banks of one size after a few steps; enters the path.
+
+        After a stop, they are only evaluated.
+        """
         size = len(signs[0])
+        stopping, callback = self._stopping, self._callback
+        if self._stopped:
+            stopping, callback = replace(stopping, max_iter=0), None
         result = run(
             self._solver,
             self._objective.resized(size),
             np.stack([rows.ravel() for rows in filters], axis=1),
             np.array(signs),
-            self._stopping,
-            callback=self._callback and partial(self._report, self._callback, size),
+            stopping,
+            callback=callback and partial(self._report, callback, size),
         )
         best = int(np.argmin(result.loss))
         rows = result.W[:, best].reshape(size, -1)
         bank = Bank(rows, result.signs[best], float(result.loss[best]))
         if size <= self._objective.n_filters:
-            known = self.path.get(size, bank)
-            self.path[size] = bank if bank.loss <= known.loss else known
+            known = self._banks.get(size, bank)
+            self._banks[size] = bank if bank.loss <= known.loss else known
         return bank
 
     def _report(self, callback: Callback, size: int, snapshot: Snapshot) -> bool:
@@ -203,7 +222,7 @@ class ForwardSearch:
             return False
         found = snapshot.incumbent
         bank = Bank(found.w.reshape(size, -1), np.asarray(found.sign), found.loss)
-        W, signs = bank.padded(n_filters)
+        W, signs = self._returned(bank).padded(n_filters)
         padded = found._replace(w=W, sign=signs)
         self._stopped = bool(callback(snapshot._replace(stage="forward", incumbent=padded)))
         return self._stopped

@@ -13,15 +13,23 @@ from skconvfilter.solvers.forward import ForwardSearch
 WINDOW = {"kernel_size": 3, "input_shape": (6, 6)}
 
 
-def make_objective(activation="relu", n_filters=2, n_samples=400, seed=0, noise=0.0):
+def make_objective(
+    activation="relu", n_filters=2, n_samples=400, seed=0, noise=0.0, bias=False
+):
     """The objective of a bank on normal images that a bank of two has labelled."""
     model = ConvFilterBankRegressor(2, activation=activation, **WINDOW)
+    biases = [0.3, -0.5] if bias else 0.0
     X, y = make_filter_bank_regression(
-        n_samples, model, output_weights=[1, -1], noise=noise, random_state=seed
+        n_samples,
+        model,
+        output_weights=[1, -1],
+        noise=noise,
+        bias=biases,
+        random_state=seed,
     )
     return make_bank_objective(
         X,
-        Convolution.of(model).geometry(36),
+        Convolution.of(model).geometry(36).with_constant(float(bias)),
         y / y.std(),
         n_filters=n_filters,
         activation=ACTIVATIONS[activation],
@@ -72,6 +80,56 @@ def test_the_bank_behind_the_targets_is_found():
     assert sum(exact) >= 4
 
 
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_linear_models_are_those_of_filters_with_a_large_bias(activation):
+    objective = make_objective(activation, bias=True, noise=0.1)
+    objective.sample_weight = np.random.default_rng(0).uniform(0.1, 2, 400)
+    columns, targets = objective.linear_columns()
+    w = np.append(np.linspace(-1, 1, 9), 100.0)
+    values = objective.values_of_filters(w[np.newaxis])[:, 0]
+    shares = objective.sample_weight / objective.sample_weight.sum()
+    roots = np.sqrt(shares)
+    np.testing.assert_allclose(columns @ w[:9], roots * (values - shares @ values))
+    errors = objective.targets - values
+    loss = 0.5 * shares @ (errors - shares @ errors) ** 2
+    assert 0.5 * np.sum((targets - columns @ w[:9]) ** 2) == pytest.approx(loss)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_a_reflection_differs_by_a_linear_model(activation):
+    objective = make_objective(activation, bias=True)
+    w = np.append(np.linspace(-1, 1, 9), 0.3)
+    values, reflected = objective.values_of_filters(np.stack([w, -w])).T
+    difference = (values - reflected - np.mean(values - reflected)) / 20
+    columns, _ = objective.linear_columns()
+    np.testing.assert_allclose(objective.odd_slope * columns @ w[:9], difference)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_beside_a_linear_filter_the_bank_is_found(activation):
+    for seed in range(5):
+        found = search(make_objective(activation, seed=seed, bias=True), relaxed=True)
+        bank = found.run()
+        assert bank.loss < 1e-10
+        # The linear filter has gone.
+        assert np.abs(bank.filters[:, -1]).max() < 10
+
+
+def test_filters_without_bias_have_one_for_a_while_only():
+    for seed in range(5):
+        objective = make_objective(seed=seed)
+        bank = search(objective, relaxed=True).run()
+        assert bank.filters.shape == (2, 9)
+        W, signs = bank.padded(2)
+        assert objective.value(W[:, np.newaxis], signs[np.newaxis]).loss[0] < 1e-10
+
+
+def test_without_linear_filters_there_is_nothing_to_relax():
+    objective = make_objective("tanh", n_filters=3)
+    plain, relaxed = search(objective).run(), search(objective, relaxed=True).run()
+    np.testing.assert_array_equal(relaxed.filters, plain.filters)
+
+
 def test_a_bank_that_is_exact_grows_no_further():
     objective = make_objective(n_filters=5)
     found = search(objective, floor=1e-3)
@@ -92,16 +150,23 @@ def test_output_weights_of_1_only():
 
 
 @pytest.mark.parametrize("n_iterations", [1, 20])
-def test_a_callback_sees_the_full_bank_and_may_stop(n_iterations):
-    objective, seen = make_objective(n_filters=3, noise=0.1), []
+@pytest.mark.parametrize("relaxed", [False, True])
+@pytest.mark.parametrize(("n_filters", "bias"), [(1, True), (3, True), (3, False)])
+def test_a_callback_sees_the_full_bank_and_may_stop(n_filters, bias, relaxed, n_iterations):
+    objective = make_objective(n_filters=n_filters, noise=0.1, bias=bias)
+    seen = []
 
     def callback(snapshot):
         assert snapshot.stage == "forward"
-        assert snapshot.incumbent.w.shape == (27,)
-        assert snapshot.incumbent.sign.shape == (3,)
+        assert snapshot.incumbent.w.shape == (objective.n_parameters,)
+        assert snapshot.incumbent.sign.shape == (n_filters,)
         seen.append(snapshot.incumbent.loss)
         return len(seen) == n_iterations
 
-    bank = search(objective, callback=callback).run()
-    assert len(seen) == n_iterations
-    assert bank.loss <= min(seen) * (1 + 1e-9)
+    bank = search(objective, callback=callback, relaxed=relaxed).run()
+    assert bank.filters.shape[1] == objective.patch_dim
+    assert len(seen) <= n_iterations
+    if n_filters == 3:
+        assert len(seen) == n_iterations
+    if n_filters == 3 and bias:
+        assert bank.loss <= min(seen) * (1 + 1e-9)
