@@ -24,6 +24,7 @@ from skconvfilter.model.forward import PackedBlocks, moment_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_moments
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
+from skconvfilter.model.validation import is_in_range
 
 
 class BankObjective(SquaredError):
@@ -105,6 +106,10 @@ class BankObjective(SquaredError):
     def has_linear_filters(self) -> bool:
         """Whether filters with a large bias are linear models, without a penalty."""
         return False
+
+    def in_single_precision(self) -> Self:
+        """The same on float32 samples, where that is faster and they are in its range."""
+        return self
 
     def with_constant(self) -> Self:
         """The same with a constant entry of usual size in every patch."""
@@ -242,6 +247,17 @@ class RectifierBankObjective(BankObjective):
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches
         self._slope = slope_below_zero(self.activation) or 0.0
+
+    def in_single_precision(self) -> Self:
+        # Kernels are nearly twice as fast.
+        if self.samples.dtype == np.float32 or not is_in_range(self.samples, "float32"):
+            return self
+        return self._like(
+            np.asarray(self.samples, dtype=np.float32),
+            targets=self.targets,
+            sample_weight=self.sample_weight,
+            map_blocks=self.map_blocks,
+        )
 
     @property
     def has_linear_filters(self) -> bool:

@@ -14,7 +14,6 @@ from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import MapBlocks, joined
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_metric
-from skconvfilter.model.validation import is_in_range
 
 Array: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = slice | NDArray[Any]
@@ -228,21 +227,6 @@ class SquaredError(ABC):
             np.asarray(self.samples[rows]),
             targets=self.targets[rows],
             sample_weight=self.sample_weight[rows],
-            map_blocks=self.map_blocks,
-        )
-
-    def in_single_precision(self) -> Self:
-        """The same on float32 samples, for which kernels are nearly twice as fast.
-
-        Itself if the samples leave the range of float32.
-        """
-        samples = np.asarray(self.samples)
-        if samples.dtype == np.float32 or not is_in_range(samples, "float32"):
-            return self
-        return self._like(
-            samples.astype(np.float32),
-            targets=self.targets,
-            sample_weight=self.sample_weight,
             map_blocks=self.map_blocks,
         )
 

@@ -156,9 +156,9 @@ def test_dates_and_durations_are_refused(kind, case):
 @pytest.mark.parametrize("dtype", ["V0", "V8", "f4,f4"])
 def test_dtypes_that_are_no_numbers_are_refused(dtype, case):
     data = case.data().take(50)
-    with pytest.raises(TypeError, match=r"X has the dtype .* no number"):
+    with pytest.raises(TypeError, match=r"X has the dtype .* not numeric"):
         case.make().fit(np.zeros(data.X.shape, dtype), data.y)
-    with pytest.raises(TypeError, match=r"y has the dtype .* no number"):
+    with pytest.raises(TypeError, match=r"y has the dtype .* not numeric"):
         case.make().fit(data.X, np.zeros(50, dtype))
 
 
