@@ -53,6 +53,7 @@ def descend(X, w, step, n_steps):
     return (distances[1:] / distances[:-1]) ** 2, distances[-1] / np.linalg.norm(TEACHER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theorem", ["Theorem 2.2", "Theorem 3.1"])
 def test_one_patch_contracts_at_least_as_predicted(theorem):
     X, w = patches(1), start_at(0.5)
@@ -78,6 +79,7 @@ def test_iterations_that_constants_guarantee(g, distance, contraction, iteration
     assert rate == {"step": g, "contraction": contraction, "iterations": iterations}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_patches", [1, 2])
 def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
     X, w = patches(n_patches), start_at(0.5)
@@ -94,6 +96,7 @@ def test_one_point_convexity_predicts_what_theorem_3_1_cannot(n_patches):
     assert distance <= 1e-3
 
 
+@pytest.mark.slow
 def test_loss_of_the_start_is_compared_with_that_of_0():
     below, above = (
         checks(certificate(patches(1, 500), TEACHER, scale * TEACHER))["Theorem 2.1"]
@@ -105,6 +108,7 @@ def test_loss_of_the_start_is_compared_with_that_of_0():
     assert below.numbers["l(w_0) / l(0)"] == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_theorem_3_3_bounds_l_cross_of_patches_of_one_length():
     X = patches(3)
     X = 3 * X / np.linalg.norm(X, axis=2, keepdims=True)
@@ -117,6 +121,7 @@ def test_theorem_3_3_bounds_l_cross_of_patches_of_one_length():
     assert check.numbers["mu"] == pytest.approx(2 * density, rel=0.1)
 
 
+@pytest.mark.slow
 def test_near_the_teacher_too_l_cross_is_that_of_all_angles():
     # Hardly a patch lies between such a start and the teacher.
     found = checks(certificate(patches(2, 1000), TEACHER, 0.95 * TEACHER, random_state=0))
@@ -125,10 +130,12 @@ def test_near_the_teacher_too_l_cross_is_that_of_all_angles():
     assert math.isnan(found["Theorem 3.2"].numbers["phi* of the angles evaluated"])
 
 
+@pytest.mark.slow
 def test_theorem_3_3_needs_patches_of_one_length():
     assert checks(certified(2))["Theorem 3.3"].verdict == "does not apply"
 
 
+@pytest.mark.slow
 def test_corollary_3_1_follows_from_phi_star():
     few, many = (checks(certified(k))["Corollary 3.1"] for k in (1, 2))
     # One patch: gamma >= 0 = L_cross up to pi/2, so a small ball will do.
@@ -168,6 +175,7 @@ def test_report_names_every_theorem_and_its_verdict():
         assert f"{check.theorem}: {check.verdict}" in report
 
 
+@pytest.mark.slow
 def test_path_of_gradient_descent_is_compared_with_the_rate():
     X, w = patches(2), start_at(0.5)
     guaranteed = checks(certified(2, 0.5))["One-point convexity"]

@@ -20,6 +20,7 @@ def gaussian_patches(n_patches, n_samples=20_000, patch_dim=9, seed=0):
     return X, rng.standard_normal(patch_dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_patches", GAUSSIAN)
 def test_independent_gaussian_patches_have_that_of_the_closed_form(n_patches):
     X, teacher = gaussian_patches(n_patches)

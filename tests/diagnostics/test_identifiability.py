@@ -118,6 +118,7 @@ def test_constant_targets_determine_nothing_but_the_intercept():
     assert str(result)
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_standard_errors_on_easy_data(problem):
     X, y, model = problem
     result = inference(model, X, y, bootstrap=40, random_state=0)

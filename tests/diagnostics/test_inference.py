@@ -183,6 +183,7 @@ def test_a_penalty_counts_in_the_number_of_parameters(problem):
     assert "biased towards 0" in str(result)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_weights_as_often_as_they_say():
     held = []
     for seed in range(40):

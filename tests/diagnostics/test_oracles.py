@@ -62,6 +62,7 @@ def assert_close(moments, expected, atol):
         assert moments.quantity(name) == pytest.approx(expected.quantity(name), abs=atol)
 
 
+@pytest.mark.slow
 class TestMoments:
     @pytest.mark.parametrize("n_patches", [1, 3])
     @pytest.mark.parametrize("kind", ["gaussian", "correlated entries", "sphere"])
@@ -130,6 +131,7 @@ class TestSuprema:
         assert oracles.L(0, 3) == pytest.approx((np.pi + 2) / (6 * np.pi))
 
 
+@pytest.mark.slow
 class TestHardestFilter:
     @pytest.mark.parametrize("name", QUANTITIES)
     @pytest.mark.parametrize("phi", [0.3, 1.4])
@@ -166,6 +168,7 @@ class TestHardestFilter:
         assert patch_dim > 3 or value == pytest.approx(best, rel=1e-5)
 
 
+@pytest.mark.slow
 class TestSection4:
     @pytest.mark.parametrize("sigma", [0.1, 1.0, np.inf])
     def test_is_what_the_data_set_has(self, sigma):
@@ -188,6 +191,7 @@ class TestSection4:
         assert_close(moments, circle, 1e-14)
 
 
+@pytest.mark.slow
 class TestPopulation:
     @pytest.mark.parametrize("n_patches", [1, 4])
     def test_loss_and_gradient_are_averages(self, n_patches):

@@ -20,6 +20,7 @@ def assert_close(result, expected, rtol):
         np.testing.assert_allclose(values, exact, rtol=rtol, atol=1e-3 * result.L.value[0])
 
 
+@pytest.mark.slow
 class TestAgainstClosedForms:
     """Half of 20,000 samples leave some 3 % of noise: 6 % is two standard errors."""
 
@@ -206,6 +207,7 @@ def test_bad_input_is_named(arguments, error, message):
         smoothness(**(good | arguments))
 
 
+@pytest.mark.slow
 def test_values_do_not_depend_on_the_order_of_the_angles():
     # Correlated patches, where a search near the teacher alone ends in a poor optimum.
     rng = np.random.default_rng(70002)

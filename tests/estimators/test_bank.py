@@ -223,6 +223,7 @@ def test_gradient_descent_descends(activation):
     assert model.loss_ < 0.5 * curve[0]
 
 
+@pytest.mark.slow
 @stops_early
 @pytest.mark.parametrize(("solver", "max_iter"), [("gd", 150), ("sgd", 4)])
 @each_activation
@@ -349,6 +350,7 @@ def test_more_filters_than_entries_of_a_patch_are_fitted_with_a_warning(activati
     assert model.score(data.X, data.y) > 0.99
 
 
+@pytest.mark.slow
 @each_activation
 @pytest.mark.parametrize(
     ("targets", "output_weights"), [("even", "ones"), ("odd", "signs"), ("noise", "signs")]

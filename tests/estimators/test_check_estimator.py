@@ -65,6 +65,7 @@ def test_estimator_keeps_the_contract(estimator, check):
     run(check, estimator)
 
 
+@pytest.mark.slow
 @may_not_converge
 @parametrize_with_checks([ConvReLUFilterRegressor(polish=False, **QUICK)])
 def test_gradient_descent_alone_keeps_the_contract(estimator, check):
@@ -78,6 +79,7 @@ def test_bank_keeps_the_contract(estimator, check):
     run(check, estimator)
 
 
+@pytest.mark.slow
 @few_samples
 @may_not_converge
 @parametrize_with_checks(
@@ -92,6 +94,7 @@ def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
     run(check, estimator)
 
 
+@pytest.mark.slow
 def test_early_stopping_fails_only_where_a_random_split_must():
     estimator = ConvReLUFilterRegressor(early_stopping=True, **QUICK)
     results = check_estimator(estimator, on_fail=None, on_skip=None)

@@ -46,6 +46,7 @@ def test_the_fit_is_that_of_the_array(form, chunks, problem, make_model):
     assert there.n_samples_seen_ == len(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
@@ -72,6 +73,7 @@ def test_parameters_mean_the_same(params, problem, make_model):
         np.testing.assert_allclose(*scores, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["u1", "f2", "f4", "?", ">f4"])
 def test_dtypes_become_those_of_arrays(dtype, problem, make_model):
     X = (16 * problem.X).astype(dtype)
@@ -239,6 +241,7 @@ def test_samples_that_change_between_passes_are_refused(after, change, problem, 
         make_model(n_init=2).fit(X, problem.y)
 
 
+@pytest.mark.slow
 def test_many_small_chunks_are_read_together(problem, make_model):
     many = in_chunks(problem.X, 3)
     model = make_model(n_init=2).fit(many, problem.y)

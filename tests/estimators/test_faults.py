@@ -120,6 +120,7 @@ def assert_same(estimator, expected):
         np.testing.assert_array_equal(estimator.predict(X), expected.predict(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=max(12, settings().max_examples // 4))
 @given(share=st.floats(0, 1))
@@ -135,6 +136,7 @@ def test_a_fault_at_any_line_leaves_the_old_state_or_the_new(name, share):
         assert_same(estimator, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_fault_at_the_last_lines_leaves_a_whole_state(name):
     expected, n_lines = refitted(name)

@@ -293,6 +293,7 @@ def test_constant_rate_has_one_stage(noisy, make_easy):
     assert set(history["stage"][1:].ravel()) == {"stage 1"}
 
 
+@pytest.mark.slow
 def test_long_rows_are_fitted_without_estimates_that_would_take_longer():
     X = gaussian_filter1d(np.random.default_rng(0).standard_normal((900, 300)), 1.0)
     model = ConvReLUFilterRegressor(random_state=0)

@@ -20,6 +20,7 @@ def mapped(tmp_path):
     return save
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "params"),
     [
@@ -56,6 +57,7 @@ def test_patches_and_weights(all_digits, mapped):
     np.testing.assert_array_equal(there.feature_map(mapped(X)), there.feature_map(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_memory_is_for_blocks_only(weighted, make_model, mapped):
     images = np.random.default_rng(0).integers(0, 255, (30_000, 256), dtype=np.uint8)

@@ -35,6 +35,7 @@ def make_stream(n_samples=2500, *, sign=1, seed=0, **options):
     return X, data.y, data.teacher[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_samples", "block", "sign"),
     [(500, 1, 1), (1400, 7, -1), (2500, 100, 1), (2500, 100, -1), (2500, 2500, 1)],
@@ -156,6 +157,7 @@ def test_stream_follows_a_change_of_teacher():
     assert distance(stream(model, X, y), teacher) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 34])
 def test_stream_of_digits_follows_a_change_of_teacher(all_digits, seed):
     # Where all filters had come to one minimum, these stayed at R^2 of .2 to .6.

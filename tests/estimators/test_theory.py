@@ -62,6 +62,7 @@ def test_certificate_is_that_of_the_path_of_the_best_restart(fitted):
     assert "Path:" in str(report)
 
 
+@pytest.mark.slow
 def test_estimates_are_those_of_the_thorough_search(fitted, digits):
     angles = fitted.certificate_.smoothness.angles
     smooth = diagnostics.smoothness(digits.X, fitted, angles, random_state=0)
@@ -102,6 +103,7 @@ def test_same_seed_same_estimates(fitted, digits):
 # Steps ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["gd", "sgd"])
 def test_theory_steps_contract_as_promised(solver):
     data = gaussian(1)

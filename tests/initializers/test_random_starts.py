@@ -76,6 +76,7 @@ def test_theory_ball_is_relative_to_the_norm_of_the_teacher(k, fit_intercept):
     assert ratios[0] / theory_radius(9) == pytest.approx(30.0, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "probability"), [(2, 0.380), (25, 0.349)])
 def test_share_of_good_starts_is_that_of_theorem_3_4(p, probability):
     n_starts, radius = 4000, theory_radius(p)

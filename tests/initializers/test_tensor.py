@@ -259,6 +259,7 @@ def test_negative_outputs_are_refused_where_they_should_be_one():
         start_of(data._replace(targets=-data.targets))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("contraction", ["all", "single"])
 def test_whatever_the_data_the_start_is_finite(name, contraction):

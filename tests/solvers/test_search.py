@@ -91,10 +91,12 @@ def explore(objective, starts, *, sgd=True, max_polish=100, seed=0, **options):
     return explore_and_polish(objective, sample, starts, solver, stopping, **options)
 
 
-def stand_one_by_one(objective, starts, sample=None):
+def stand_one_by_one(objective, starts, sample=None, **options):
     """Sizes of samples and groups, and the result, of a search that moves no bank."""
     solver, stopping = Still(), Stopping(2, 0.0, 9, FLOOR)
-    result = sequential_multistart(objective, sample or objective, starts, solver, stopping)
+    result = sequential_multistart(
+        objective, sample or objective, starts, solver, stopping, **options
+    )
     return solver.runs, result
 
 
@@ -213,6 +215,24 @@ def test_dead_starts_do_not_agree_and_are_drawn_again():
     assert redrawn == [0, 1, 2, 3, 4, 5]
     assert result.best_restart == 4
     assert result.loss == pytest.approx(0, abs=1e-20)
+
+
+@pytest.mark.parametrize(
+    ("factor", "groups"), [(1.1, [(1, False), (2, True), (3, True)]), (1.5, [(1, False)])]
+)
+def test_more_starts_follow_where_data_may_be_without_noise(factor, groups):
+    problem, drawn = bank_problem(), []
+    objective, w = problem.objective, problem.teacher
+    starts = candidates(*([factor * w] + [2 * w] * 5), n_filters=N_FILTERS)
+    share = objective.value(factor * w[:, None], starts.signs[:1]).loss[0] / problem.power
+    assert (2 * share < 0.03) == (factor == 1.1)
+
+    def draw(restarts, nearly_exact, callback):
+        drawn.append((len(restarts), nearly_exact))
+        return starts.take(restarts)
+
+    stand_one_by_one(objective, starts, n_if_noisy=3 if factor == 1.1 else 1, draw=draw)
+    assert drawn == groups
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])

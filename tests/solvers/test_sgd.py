@@ -203,6 +203,7 @@ def test_redraw_gets_the_number_of_the_restart_not_its_place():
     assert redrawn == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "n_updates"), [(0.3, 1771), (1.0, 381)])
 def test_convergence_on_the_papers_synthetic_data(sigma, n_updates):
     # Figure 3a: p = 10, k = 1, 2000 samples, batches of 16, learning rate 0.5.
