@@ -7,7 +7,7 @@ standard deviation, from a sixth to six times a middle value, which is known, fo
 from the instrument. The best weights are one over the variance. The error of the learned
 filter decreases like one over the square root of the number of samples, with or without
 weights. With weights it is smaller by a factor of five, which otherwise takes about 25
-times as many samples. Lines are medians over eight seeds, which draw images, labels and
+times as many samples. Lines are medians over five seeds, which draw images, labels and
 noise, and bands go from the lowest to the highest value.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from skconvfilter import ConvReLUFilterRegressor
 from skconvfilter.datasets import gabor_filter, make_filter_regression
 
-SEEDS, N_TEST, SPREAD = range(8), 1_000, 6
+SEEDS, N_TEST, SPREAD = range(5), 1_000, 6
 WINDOW = {"kernel_size": 3, "input_shape": (8, 8)}
 NAMES = ("no weights", "weights 1 / variance")
 TEACHER = gabor_filter((3, 3), orientation=np.pi / 4, phase=1.0)

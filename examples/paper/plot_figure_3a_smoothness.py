@@ -12,7 +12,7 @@ The experiment differs from the paper, which does not state the dimension, the s
 step. Here patches have ten entries, the start is 1.2 radians away from the true filter and
 half as long, and the step is 0.5, with batches of 16 of 2,000 samples. The paper draws an
 angle in a plane; here the direction orthogonal to the filter is uniform. Lines are medians
-over eight seeds, which draw the data, the filter, the start and the order of the samples,
+over five seeds, which draw the data, the filter, the start and the order of the samples,
 and bands go from the lowest to the highest.
 """
 
@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skconvfilter import ConvReLUFilterRegressor
 from skconvfilter.datasets import make_angular_patches
 
-SEEDS = range(8)
+SEEDS = range(5)
 SIGMAS = (0.2, 0.3, 0.5, 1.0)
 STEP, BATCH, N_EPOCHS, TARGET = 0.5, 16, 40, 1e-4
 UPDATES = np.arange(N_EPOCHS + 1) * (2_000 // BATCH)
