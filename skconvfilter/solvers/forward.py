@@ -74,8 +74,8 @@ class ForwardSearch:
         linear filters.
     callback : Callback, default=None
         Called after every iteration with the bank of the full size, 0 where it has not yet
-        grown; returns whether to stop.
-
+        grown; returns whether to stop. Not called for banks beyond their size, or beside a
+        linear filter.
     """
 
     def __init__(
@@ -112,12 +112,12 @@ class ForwardSearch:
             bank = self._linear()
         for _ in range(n_filters + beyond):
             bank = self._grow(bank)
+            self._record(bank)
             if self._is_done(bank):
                 break
         while len(bank.signs) > n_filters + self._n_linear:
             bank = self._prune(bank)
-        if self._n_linear:
-            self._without_linear(bank)
+            self._record(bank)
         return self.path[max(self._banks)]
 
     @property
@@ -129,6 +129,16 @@ class ForwardSearch:
         """The best bank of every smaller size, by size."""
         sizes = range(1, self._objective.n_filters)
         return [self.path[size] for size in sizes if size in self.path]
+
+    def _record(self, bank: Bank) -> None:
+        """Let a bank, without its linear filter, compete for its place in the path."""
+        size = len(bank.signs) - self._n_linear
+        if size > self._objective.n_filters:
+            return
+        if self._n_linear:
+            bank = self._without_linear(bank)
+        known = self._banks.get(size, bank)
+        self._banks[size] = bank if bank.loss <= known.loss else known
 
     def _returned(self, bank: Bank) -> Bank:
         return bank.without_bias() if self._lends_bias else bank
@@ -192,10 +202,7 @@ class ForwardSearch:
         return self._best([filters[i] for i in tried], [signs[i] for i in tried])
 
     def _best(self, filters: list[Array], signs: list[Array]) -> Bank:
-        """The best of some banks of one size after a few steps; enters the path.
-
-        After a stop, they are only evaluated.
-        """
+        """The best of some banks of one size after a few steps, of none after a stop."""
         size = len(signs[0])
         stopping, callback = self._stopping, self._callback
         if self._stopped:
@@ -210,19 +217,15 @@ class ForwardSearch:
         )
         best = int(np.argmin(result.loss))
         rows = result.W[:, best].reshape(size, -1)
-        bank = Bank(rows, result.signs[best], float(result.loss[best]))
-        if size <= self._objective.n_filters:
-            known = self._banks.get(size, bank)
-            self._banks[size] = bank if bank.loss <= known.loss else known
-        return bank
+        return Bank(rows, result.signs[best], float(result.loss[best]))
 
     def _report(self, callback: Callback, size: int, snapshot: Snapshot) -> bool:
         n_filters = self._objective.n_filters
-        if size > n_filters:
+        if size > n_filters or self._n_linear:
             return False
         found = snapshot.incumbent
         bank = Bank(found.w.reshape(size, -1), np.asarray(found.sign), found.loss)
-        W, signs = self._returned(bank).padded(n_filters)
+        W, signs = bank.padded(n_filters)
         padded = found._replace(w=W, sign=signs)
         self._stopped = bool(callback(snapshot._replace(stage="forward", incumbent=padded)))
         return self._stopped
