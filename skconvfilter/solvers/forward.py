@@ -179,14 +179,16 @@ class ForwardSearch:
             directions *= (sizes / objective.preactivation_scale())[:, np.newaxis]
         gains, slopes = objective.fits_of_filters(directions, bank.filters, bank.signs)
         scale = bank.signs[0] if len(bank.signs) else 1.0
-        if not self._signed:
+        # The first filter decides the sign of an output scale.
+        either_sign = self._signed or (objective.fits_scale and not len(bank.signs))
+        if not either_sign:
             gains = np.where(slopes * scale > 0, gains, -gains)
         tried = np.argsort(-gains, kind="stable")[: self._n_tried]
         new = directions[tried]
         if homogeneity is not None:
             new *= np.abs(slopes[tried, np.newaxis]) ** (1 / homogeneity)
         new_signs = np.full(len(new), scale)
-        if self._signed:
+        if either_sign:
             new_signs = np.where(slopes[tried] < 0, -1.0, 1.0) * abs(scale)
         filters = [np.vstack([bank.filters, w]) for w in new]
         signs = [np.append(bank.signs, sign) for sign in new_signs]

@@ -170,6 +170,19 @@ def test_fits_follow_the_size_and_the_sign_of_the_targets(params, activation):
     np.testing.assert_allclose(predicted, values, rtol=1e-5, atol=1e-6)
 
 
+@stops_early
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "erf"])
+def test_an_output_scale_follows_the_sign_of_the_targets(activation):
+    model = make_bank(activation=activation, output_weights="ones", n_init=2, max_iter=4)
+    model.set_params(init="forward")
+    data = signals(300, model, intercept=2.0, snr=4)
+    values = fit_quietly(model, data.X, data.y).predict(data.X)
+    scale = model.output_scale_
+    reversed_values = fit_quietly(model, data.X, -data.y).predict(data.X)
+    np.testing.assert_allclose(reversed_values, -values, rtol=1e-5, atol=1e-6)
+    assert model.output_scale_ == pytest.approx(-scale, rel=1e-5)
+
+
 def test_output_scale_is_that_of_the_targets():
     model = make_bank(2, activation="tanh", output_weights="ones")
     data = signals(1500, model)
