@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -25,6 +25,14 @@ from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_moments
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
 from skconvfilter.model.validation import is_in_range
+
+
+class LinearModels(NamedTuple):
+    """Linear models of the samples, as a least squares problem: weighted and centred."""
+
+    columns: Array  # (n_samples, window_size); columns @ w: of a filter w and a large bias
+    targets: Array  # (n_samples,)
+    odd_slope: float  # the s of phi(u) = s u + phi(-u)
 
 
 class BankObjective(SquaredError):
@@ -102,44 +110,31 @@ class BankObjective(SquaredError):
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
         return factors * products, factors
 
-    @property
-    def has_linear_filters(self) -> bool:
-        """Whether filters with a large bias are linear models, without a penalty."""
-        return False
-
     def in_single_precision(self) -> Self:
         """The same on float32 samples, where that is faster and they are in its range."""
         return self
 
     def with_constant(self) -> Self:
         """The same with a constant entry of usual size in every patch."""
+        constant = self.preactivation_scale()
+        return self._on(self.samples, geometry=self.geometry.with_constant(constant))
+
+    def _on(self, samples: Any, **options: Any) -> Self:
         return self._like(
-            self.samples,
-            geometry=self.geometry.with_constant(self.preactivation_scale()),
+            samples,
             targets=self.targets,
             sample_weight=self.sample_weight,
             map_blocks=self.map_blocks,
+            **options,
         )
 
-    def linear_columns(self) -> tuple[Array, Array]:
-        """The linear models that filters without their bias make, as least squares.
+    def linear_models(self) -> LinearModels | None:
+        """What filters with a large bias make; None if none of them are linear models.
 
-        Only where :attr:`has_linear_filters`, and patches have a constant entry.
-
-        Returns
-        -------
-        columns : ndarray of shape (n_samples, window_size)
-            Weighted and centred. ``columns @ w`` are the values of the filter w with a
-            large bias.
-        targets : ndarray of shape (n_samples,)
-            Likewise.
+        There are none for activations without a kink, with a penalty, or without an
+        intercept, which takes up the bias.
         """
-        raise NotImplementedError
-
-    @property
-    def odd_slope(self) -> float:
-        """The s of ``phi(u) = s u + phi(-u)``, where :attr:`has_linear_filters`."""
-        raise NotImplementedError
+        return None
 
     def preactivation_scale(self) -> float:
         """Root mean square preactivation of random filters of length 1."""
@@ -252,22 +247,11 @@ class RectifierBankObjective(BankObjective):
         # Kernels are nearly twice as fast.
         if self.samples.dtype == np.float32 or not is_in_range(self.samples, "float32"):
             return self
-        return self._like(
-            np.asarray(self.samples, dtype=np.float32),
-            targets=self.targets,
-            sample_weight=self.sample_weight,
-            map_blocks=self.map_blocks,
-        )
+        return self._on(np.asarray(self.samples, dtype=np.float32))
 
-    @property
-    def has_linear_filters(self) -> bool:
-        return self.fit_intercept and self.alpha == 0
-
-    @property
-    def odd_slope(self) -> float:
-        return 1 + self._slope
-
-    def linear_columns(self) -> tuple[Array, Array]:
+    def linear_models(self) -> LinearModels | None:
+        if self.alpha > 0 or not self.fit_intercept:
+            return None
         layout = self.geometry.layout
         blocks = [kernel.mean_patches(self._packed(rows), layout) for rows in self._blocks]
         columns = self._scale_of_mean * np.concatenate(blocks, axis=-1, dtype=np.float64).T
@@ -275,7 +259,9 @@ class RectifierBankObjective(BankObjective):
         columns, targets = columns[:, : layout.window_size], self.targets
         columns, targets = columns - shares @ columns, targets - shares @ targets
         roots = np.sqrt(shares)
-        return roots[:, np.newaxis] * columns, roots * targets
+        return LinearModels(
+            roots[:, np.newaxis] * columns, roots * targets, 1 + self._slope
+        )
 
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""

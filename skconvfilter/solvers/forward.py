@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skconvfilter.initializers.random_starts import unit_directions
-from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.bank_objective import BankObjective, LinearModels
 from skconvfilter.model.squared_error import Array
 from skconvfilter.solvers.driver import Callback, Snapshot, Stopping, run, scaled_signs
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
@@ -71,7 +71,7 @@ class ForwardSearch:
         one they are equally good, and fewer minima are poor. Reflections of some filters
         take its place. Where the targets are not those of a bank, this fits worse. Filters
         without a bias have one in the meantime. Without effect unless the objective has
-        linear filters.
+        linear models.
     callback : Callback, default=None
         Called after every iteration with the bank of the full size, 0 where it has not yet
         grown; returns whether to stop. Not called for banks beyond their size, or beside a
@@ -88,8 +88,11 @@ class ForwardSearch:
         relaxed: bool = False,
         callback: Callback | None = None,
     ) -> None:
-        relaxed = relaxed and objective.has_linear_filters
-        self._lends_bias = relaxed and objective.geometry.layout.constant == 0
+        self._linear_models = objective.linear_models() if relaxed else None
+        self._n_linear = int(self._linear_models is not None)  # they come first
+        self._n_tried = _N_TRIED_BESIDE_LINEAR if self._n_linear else _N_TRIED
+        constant = objective.geometry.layout.constant
+        self._lends_bias = self._linear_models is not None and constant == 0
         if self._lends_bias:
             objective = objective.with_constant()
         self._banks: dict[int, Bank] = {}
@@ -100,16 +103,14 @@ class ForwardSearch:
         self._callback = callback
         self._stopped = False
         self._solver = LevenbergMarquardt(damping=_DAMPING, metric=objective.patch_metric())
-        self._n_linear = int(relaxed)  # they come first
-        self._n_tried = _N_TRIED_BESIDE_LINEAR if relaxed else _N_TRIED
 
     def run(self) -> Bank:
         """The best bank of the full size, or a smaller one that is exact."""
         n_filters = self._objective.n_filters
         beyond = max(_LEAST_BEYOND, int(_SHARE_BEYOND * n_filters))
         bank = Bank(np.empty((0, self._objective.patch_dim)), np.empty(0), np.inf)
-        if self._n_linear:
-            bank = self._linear()
+        if self._linear_models is not None:
+            bank = self._linear(self._linear_models)
         for _ in range(n_filters + beyond):
             bank = self._grow(bank)
             self._record(bank)
@@ -135,8 +136,8 @@ class ForwardSearch:
         size = len(bank.signs) - self._n_linear
         if size > self._objective.n_filters:
             return
-        if self._n_linear:
-            bank = self._without_linear(bank)
+        if self._linear_models is not None:
+            bank = self._without_linear(bank, self._linear_models)
         known = self._banks.get(size, bank)
         self._banks[size] = bank if bank.loss <= known.loss else known
 
@@ -147,22 +148,21 @@ class ForwardSearch:
         enough = len(bank.signs) <= self._objective.n_filters + self._n_linear
         return self._stopped or (enough and bank.loss <= self._stopping.floor)
 
-    def _linear(self) -> Bank:
+    def _linear(self, models: LinearModels) -> Bank:
         """One filter, the best linear model."""
         objective, constant = self._objective, self._objective.geometry.layout.constant
-        w = _least_squares(*objective.linear_columns())
+        w = _least_squares(models.columns, models.targets)
         # Far beyond the preactivations of any patch.
         largest = 2 * np.abs(w).sum() * np.abs(objective.samples[:]).max() or 1.0
         return Bank(np.append(w, largest / constant)[np.newaxis], np.ones(1), np.inf)
 
-    def _without_linear(self, bank: Bank) -> Bank:
+    def _without_linear(self, bank: Bank, models: LinearModels) -> Bank:
         """The bank without its linear filter, and the best reflections in its place."""
         linear, filters, signs = bank.filters[0], bank.filters[1:].copy(), bank.signs[1:]
-        slopes = self._objective.odd_slope * signs[:, np.newaxis]
-        columns, _ = self._objective.linear_columns()
+        slopes = models.odd_slope * signs[:, np.newaxis]
         # Linear models of the filters, which a reflection adds, and the one to be removed.
-        added = columns @ (slopes * filters)[:, :-1].T
-        removed = columns @ (bank.signs[0] * linear[:-1])
+        added = models.columns @ (slopes * filters)[:, :-1].T
+        removed = models.columns @ (bank.signs[0] * linear[:-1])
         filters[_least_squares(added, -removed) > 0.5] *= -1
         return self._best([filters], [signs])
 

@@ -84,7 +84,7 @@ def test_the_bank_behind_the_targets_is_found():
 def test_linear_models_are_those_of_filters_with_a_large_bias(activation):
     objective = make_objective(activation, bias=True, noise=0.1)
     objective.sample_weight = np.random.default_rng(0).uniform(0.1, 2, 400)
-    columns, targets = objective.linear_columns()
+    columns, targets, _ = objective.linear_models()
     w = np.append(np.linspace(-1, 1, 9), 100.0)
     values = objective.values_of_filters(w[np.newaxis])[:, 0]
     shares = objective.sample_weight / objective.sample_weight.sum()
@@ -101,8 +101,8 @@ def test_a_reflection_differs_by_a_linear_model(activation):
     w = np.append(np.linspace(-1, 1, 9), 0.3)
     values, reflected = objective.values_of_filters(np.stack([w, -w])).T
     difference = (values - reflected - np.mean(values - reflected)) / 20
-    columns, _ = objective.linear_columns()
-    np.testing.assert_allclose(objective.odd_slope * columns @ w[:9], difference)
+    columns, _, slope = objective.linear_models()
+    np.testing.assert_allclose(slope * columns @ w[:9], difference)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
@@ -134,7 +134,7 @@ def test_filters_without_bias_have_one_for_a_while_only():
         assert objective.value(W[:, np.newaxis], signs[np.newaxis]).loss[0] < 1e-10
 
 
-def test_without_linear_filters_there_is_nothing_to_relax():
+def test_without_linear_models_there_is_nothing_to_relax():
     objective = make_objective("tanh", n_filters=3)
     plain, relaxed = search(objective).run(), search(objective, relaxed=True).run()
     np.testing.assert_array_equal(relaxed.filters, plain.filters)
