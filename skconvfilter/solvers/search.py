@@ -246,8 +246,8 @@ def sequential_multistart(
     sample : SquaredError
         The subsample that starts are compared on; may be `objective` itself.
     n_if_noisy : int, default=None
-        Number of starts after which more follow only if the best has nearly no error. None:
-        all of them.
+        Number of starts after which more follow, one at a time, only as long as the best
+        has nearly no error. None: all of them.
     draw : callable, default=None
         ``draw(restarts, nearly_exact, callback)`` gives the starts of some restarts when it
         is their turn, in the place of `starts`, and calls back as a solver does. It is told
@@ -267,8 +267,12 @@ def sequential_multistart(
     dead_loss = (1 - _SAME_LOSS) * constant_loss
     n_starts = len(starts.restarts)
     n_if_noisy = min(n_if_noisy or n_starts, n_starts)
-    for group in [*_groups(0, n_if_noisy), *_groups(n_if_noisy, n_starts)]:
-        nearly_exact = _best(search) <= _NEARLY_EXACT * constant_loss
+    further = [range(i, i + 1) for i in range(n_if_noisy, n_starts)]
+    for group in [*_groups(n_if_noisy), *further]:
+        # If no start fits much better than the others, there is noise: so the loss that
+        # another start needs falls with their number.
+        n_further = max(group[0] - n_if_noisy, 0)
+        nearly_exact = _best(search) <= _NEARLY_EXACT / (1 + n_further) * constant_loss
         if group[0] >= n_if_noisy and not nearly_exact:
             break
         search.candidates = starts.take(group)
@@ -293,11 +297,10 @@ def sequential_multistart(
     return search.finish(objective)
 
 
-def _groups(first: int, end: int) -> list[range]:
-    """Starts that are advanced together: the very first alone, then a few at a time."""
-    alone = [range(1)] if first == 0 else []
-    later = range(max(first, 1), end, _GROUP)
-    return [*alone, *(range(i, min(i + _GROUP, end)) for i in later)]
+def _groups(n_starts: int) -> list[range]:
+    """Starts that are advanced together: the first alone, then a few at a time."""
+    later = range(1, n_starts, _GROUP)
+    return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
 
 
 def _best(search: MultiStart) -> float:
