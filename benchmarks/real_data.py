@@ -1,13 +1,13 @@
 """R2, CPU seconds and sizes of models on real images and signals, against other regressors.
 
-The tasks are those of ``real_tasks.py``. Banks of filters predict by themselves, and by a
-ridge regression on their responses, pooled over a grid (``ConvFeatureExtractor``). The
-others are ridge regression on pixels, a network of one hidden layer, boosted trees, a
-forest, and ridge regression on features of random convolutions: those of this script, and
-those of MiniRocket, which reads an image as one long signal. One thread, CPU seconds of a
-fit.
+The tasks are those of ``real_tasks.py``. Banks of filters predict by themselves, and by
+ridge regression and kernel ridge regression on their responses, pooled over all positions
+or a grid (``ConvFeatureExtractor``). The others are ridge and kernel ridge regression on
+pixels, a network of one hidden layer, boosted trees, a forest, and ridge regression on
+features of random convolutions: those of this script, and those of MiniRocket, which reads
+an image as one long signal. One thread, CPU seconds of a fit.
 
-PyTorch fits the model of the largest bank by Adam, in runs of 100 epochs with rates that
+PyTorch fits the model of the first bank by Adam, in runs of 100 epochs with rates that
 fall to zero, from one start and rate after the other until it has used ``--torch`` times
 the seconds of the bank. What is compared is the training loss, over the variance of y.
 
@@ -30,6 +30,7 @@ from real_tasks import TASKS, make_task
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
@@ -49,6 +50,12 @@ EPOCHS, BATCH_SIZE = 100, 64
 def ridge():
     """Ridge regression on standardized features."""
     return make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 5, 17)))
+
+
+def kernel_ridge(n_features):
+    """Kernel ridge regression on standardized features; the width spans many samples."""
+    kernel = Nystroem(gamma=0.3 / n_features, n_components=300, random_state=0)
+    return make_pipeline(StandardScaler(), kernel, RidgeCV(np.logspace(-6, 1, 15)))
 
 
 def random_convolutions(window):
@@ -73,6 +80,7 @@ def other_models(window):
     mlp = MLPRegressor(hidden_layer_sizes=100, alpha=1.0, max_iter=300, random_state=0)
     return {
         "ridge": ridge(),
+        "kernel": kernel_ridge(np.prod(window["input_shape"])),
         "MLP": TransformedTargetRegressor(
             make_pipeline(StandardScaler(), mlp), transformer=StandardScaler()
         ),
@@ -102,6 +110,8 @@ def size_of(model):
             return sum(tree.tree_.node_count for tree in model.estimators_)
         case HistGradientBoostingRegressor():
             return sum(len(tree.nodes) for (tree,) in model._predictors)
+        case Nystroem():
+            return model.components_.size + model.normalization_.size
         case RidgeCV() | ConvFilterBankRegressor():
             return model.coef_.size + np.size(getattr(model, "bias_", ())) + 1
     return 0
@@ -143,23 +153,38 @@ class Results:
 
 
 def fit_banks(results, task, train, test, sizes):
-    """Banks, and ridge regression on their pooled responses; the last and its seconds."""
+    """Banks, and regressions on their pooled responses; the first and its seconds."""
     X, y = task.X[train], task.y[train]
-    for n_filters in sizes:
+    fitted = []
+    for n_filters, bias in [(sizes[0], False), *((size, True) for size in sizes)]:
         bank = ConvFilterBankRegressor(
-            n_filters, **task.window, alpha="auto", diagnostics=False, random_state=0
+            n_filters,
+            **task.window,
+            bias=bias,
+            alpha="auto",
+            diagnostics=False,
+            random_state=0,
         )
         seconds = fit(bank, X, y)
-        results.add(f"bank of {n_filters}", bank, seconds, task.X[test], task.y[test])
-        grid = GRID[len(task.window["input_shape"])]
-        features = ConvFeatureExtractor(
-            FrozenEstimator(bank), grid=grid, statistics=("mean", "std")
-        )
-        model = make_pipeline(features, ridge())
-        more = fit(model, X, y)
-        name = f"features of {n_filters}"
-        results.add(name, model, seconds + more, task.X[test], task.y[test])
-    return bank, seconds
+        name = f"bank of {n_filters}" + ("" if bias else ", no bias")
+        results.add(name, bank, seconds, task.X[test], task.y[test])
+        if not bias:
+            continue
+        fitted.append((bank, seconds))
+        n_axes = len(task.window["input_shape"])
+        for grid in (1, GRID[n_axes]):
+            for head in ("ridge", "kernel"):
+                n_features = 2 * n_filters * grid**n_axes
+                model = make_pipeline(
+                    ConvFeatureExtractor(
+                        FrozenEstimator(bank), grid=grid, statistics=("mean", "std")
+                    ),
+                    ridge() if head == "ridge" else kernel_ridge(n_features),
+                )
+                more = fit(model, X, y)
+                name = f"{n_filters} filters, grid {grid}, {head}"
+                results.add(name, model, seconds + more, task.X[test], task.y[test])
+    return fitted[0]
 
 
 def torch_losses(bank, task, rows, budget):
