@@ -218,14 +218,16 @@ def test_dead_starts_do_not_agree_and_are_drawn_again():
 
 
 @pytest.mark.parametrize(
-    ("factor", "groups"), [(1.1, [(1, False), (2, True), (3, True)]), (1.5, [(1, False)])]
+    ("factor", "groups"),
+    [(1.1, [(1, False), (2, True), (1, True), (1, True)]), (1.5, [(1, False)])],
 )
 def test_more_starts_follow_where_data_may_be_without_noise(factor, groups):
     problem, drawn = bank_problem(), []
     objective, w = problem.objective, problem.teacher
     starts = candidates(*([factor * w] + [2 * w] * 5), n_filters=N_FILTERS)
     share = objective.value(factor * w[:, None], starts.signs[:1]).loss[0] / problem.power
-    assert (2 * share < 0.03) == (factor == 1.1)
+    # No start fits better than the first, whose loss a third further one would need lower.
+    assert 0.01 < 2 * share < 0.015 if factor == 1.1 else 2 * share > 0.03
 
     def draw(restarts, nearly_exact, callback):
         drawn.append((len(restarts), nearly_exact))
