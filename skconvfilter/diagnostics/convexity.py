@@ -539,6 +539,8 @@ def _hessian(
         if y is not None:
             values = activation.value(products).sum(axis=1) @ weights
             bends = activation.second_derivative(products) * weights
+            if not bends.any():  # rectifiers have none
+                continue
             bends *= (shares[rows] * (values - y[rows]))[:, np.newaxis, np.newaxis]
             flat = patches.reshape(-1, patch_dim)
             for j, bend in enumerate(bends.reshape(len(flat), -1).T):

@@ -40,7 +40,12 @@ from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, SearchResult
 from skconvfilter.solvers.schedules import Schedule
-from skconvfilter.solvers.search import descend, explore_and_polish, n_exploration_rows
+from skconvfilter.solvers.search import (
+    descend,
+    explore_and_polish,
+    explored,
+    n_exploration_rows,
+)
 
 
 class ConvReLUFilterRegressor(PatchRegressor):
@@ -125,7 +130,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
     polish : bool, default=True
         Whether Levenberg-Marquardt steps and reflections follow the first phase. The first
         phase then runs on a subsample of ``max(1000, 8 * patch_dim)`` samples, or of
-        ``max(1000, 4 * patch_dim)`` if patches are long or many.
+        ``max(1000, 4 * patch_dim)`` if patches are long or many, where it may be in single
+        precision.
     bias : bool, default=False
         Whether to fit the bias c, as in ``torch.nn.Conv2d``. If False, c = 0, as in [1]_.
         On real images a bias often lowers the error. The theory then applies to patches
@@ -463,6 +469,9 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
     def n_search_rows(self, objective: FilterObjective) -> int | None:
         # Without a polish all starts run to their end, on all samples.
         return n_exploration_rows(objective) if self.settings.polish else None
+
+    def explored(self, sample: FilterObjective) -> FilterObjective:
+        return explored(sample) if self.settings.polish else sample
 
     def draw_starts(
         self,

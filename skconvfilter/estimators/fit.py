@@ -163,6 +163,10 @@ class Problem(ABC, Generic[Settings, Objective]):
     ) -> SearchResult:
         """The best parameters that the starts lead to; `solver` is None for no descent."""
 
+    def explored(self, sample: Objective) -> Objective:
+        """The subsample in the precision that starts are explored in: its own."""
+        return sample
+
     def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:
         """Size of the values, in the units of the fit, whose rounding ends a search.
 
@@ -311,7 +315,7 @@ def _fit_data(
         sample = subsample(objective, n_rows, seeds.subsample)
         if sample.n_samples == objective.n_samples:
             objective = sample
-    return FitData(objective, sample, validation)
+    return FitData(objective, problem.explored(sample), validation)
 
 
 def _variance(objective: SquaredError) -> float:

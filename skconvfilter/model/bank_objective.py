@@ -24,7 +24,6 @@ from skconvfilter.model.forward import PackedBlocks, moment_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_moments
 from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
-from skconvfilter.model.validation import is_in_range
 
 
 class LinearModels(NamedTuple):
@@ -85,6 +84,13 @@ class BankObjective(SquaredError):
         other.n_filters = n_filters
         return other
 
+    def beside(self, filters: FloatArray, signs: Array) -> Self:
+        """The objective of one more filter beside others (m, patch_dim), which stay."""
+        other = self.resized(1)
+        if len(signs):
+            other.targets = self.targets - self.values_of_filters(filters) @ signs
+        return other
+
     def fits_of_filters(
         self, filters: FloatArray, bank: FloatArray, signs: Array
     ) -> tuple[Array, Array]:
@@ -110,23 +116,10 @@ class BankObjective(SquaredError):
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
         return factors * products, factors
 
-    def in_single_precision(self) -> Self:
-        """The same on float32 samples, where that is faster and they are in its range."""
-        return self
-
     def with_constant(self) -> Self:
         """The same with a constant entry of usual size in every patch."""
         constant = self.preactivation_scale()
         return self._on(self.samples, geometry=self.geometry.with_constant(constant))
-
-    def _on(self, samples: Any, **options: Any) -> Self:
-        return self._like(
-            samples,
-            targets=self.targets,
-            sample_weight=self.sample_weight,
-            map_blocks=self.map_blocks,
-            **options,
-        )
 
     def linear_models(self) -> LinearModels | None:
         """What filters with a large bias make; None if none of them are linear models.
@@ -242,12 +235,6 @@ class RectifierBankObjective(BankObjective):
         # The kernels take means over the patches.
         self._scale_of_mean = self._scale * geometry.layout.n_patches
         self._slope = slope_below_zero(self.activation) or 0.0
-
-    def in_single_precision(self) -> Self:
-        # Kernels are nearly twice as fast.
-        if self.samples.dtype == np.float32 or not is_in_range(self.samples, "float32"):
-            return self
-        return self._on(np.asarray(self.samples, dtype=np.float32))
 
     def linear_models(self) -> LinearModels | None:
         if self.alpha > 0 or not self.fit_intercept:

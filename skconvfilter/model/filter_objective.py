@@ -86,9 +86,8 @@ class FilterObjective(SquaredError):
             all_active = all_active + np.outer(mean, mean)
         return [all_active + self.alpha * np.eye(self.patch_dim)]
 
-    def subset(self, rows: Rows) -> Self:
-        """The objective on some of the rows, in increasing order; it has them in memory."""
-        part = super().subset(rows)
+    def _on(self, samples: Any, rows: Rows = slice(None), **options: Any) -> Self:
+        part = super()._on(samples, rows, **options)
         part._kernel = self._kernel
         part._packed = PackedBlocks(part.samples, part.geometry, self._kernel)
         return part

@@ -14,6 +14,7 @@ from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import MapBlocks, joined
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_metric
+from skconvfilter.model.validation import is_in_range
 
 Array: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = slice | NDArray[Any]
@@ -29,6 +30,9 @@ _LARGE_BLOCK = 2**20
 
 # Work of a step of one model, see `step_work`, up to which a search may be of full width.
 FULL_WORK = 2e7
+# Where steps take long, a search is narrower, down to this width: below it the most
+# promising starts are only advanced.
+_LEAST_WIDTH = 0.125
 # Samples of a rough look.
 _FEW_ROWS = 200
 
@@ -212,6 +216,10 @@ class SquaredError(ABC):
         """How wide a search can be, from 0 to 1, so that its steps do not take long."""
         return min(1.0, FULL_WORK / self.step_work())
 
+    def is_costly(self) -> bool:
+        """Whether steps take so long that a search is as narrow as can be."""
+        return self.search_width() <= _LEAST_WIDTH
+
     def few(self) -> Self:
         """The objective on a few of the samples, evenly spaced, for a rough look."""
         rows = np.linspace(0, self.n_samples - 1, _FEW_ROWS).astype(int)
@@ -223,11 +231,22 @@ class SquaredError(ABC):
 
     def subset(self, rows: Rows) -> Self:
         """The objective on some of the rows, in increasing order; it has them in memory."""
+        return self._on(np.asarray(self.samples[rows]), rows)
+
+    def in_single_precision(self) -> Self:
+        """The same on float32 samples, which is faster, where they are in its range."""
+        if self.precision > np.finfo(float).eps or not is_in_range(self.samples, "float32"):
+            return self
+        return self._on(np.asarray(self.samples, dtype=np.float32))
+
+    def _on(self, samples: Any, rows: Rows = slice(None), **options: Any) -> Self:
+        """The same on other samples in memory, with the targets of these rows."""
         return self._like(
-            np.asarray(self.samples[rows]),
+            samples,
             targets=self.targets[rows],
             sample_weight=self.sample_weight[rows],
             map_blocks=self.map_blocks,
+            **options,
         )
 
     def with_alpha(self, alpha: float) -> Self:

@@ -20,6 +20,9 @@ _N_DIRECTIONS, _N_TRIED, _N_STEPS = 64, 3, 12
 _DAMPING, _TOL, _N_ITER_NO_CHANGE = 1e-2, 1e-4, 3
 # Those that are tried beside a linear filter.
 _N_TRIED_BESIDE_LINEAR = 6
+# Where a step of the bank takes long: those that are tried, and the steps of each trial,
+# which only the new filter takes.
+_N_TRIED_ALONE, _N_STEPS_ALONE = 6, 6
 # Filters that a bank grows beyond its size: so many, or this share of its filters.
 _LEAST_BEYOND, _SHARE_BEYOND = 2, 0.5
 # Largest condition number of the least squares that linear filters are solutions of.
@@ -53,7 +56,8 @@ class ForwardSearch:
     unexplained; a few are tried, each with a few Levenberg-Marquardt steps of the whole
     bank. The bank grows beyond its size and is pruned back, where the filter that is missed
     least goes first: a bank that is too large has fewer poor minima, and what its filters
-    have found is kept.
+    have found is kept. Where a step of the bank takes long, in a trial only the new filter
+    moves, and the bank takes its steps for the best one alone.
 
     Parameters
     ----------
@@ -91,6 +95,8 @@ class ForwardSearch:
         self._linear_models = objective.linear_models() if relaxed else None
         self._n_linear = int(self._linear_models is not None)  # they come first
         self._n_tried = _N_TRIED_BESIDE_LINEAR if self._n_linear else _N_TRIED
+        homogeneous = objective.activation.homogeneity is not None
+        self._tries_alone = homogeneous and objective.is_costly()
         constant = objective.geometry.layout.constant
         self._lends_bias = self._linear_models is not None and constant == 0
         if self._lends_bias:
@@ -183,16 +189,32 @@ class ForwardSearch:
         either_sign = self._signed or (objective.fits_scale and not len(bank.signs))
         if not either_sign:
             gains = np.where(slopes * scale > 0, gains, -gains)
-        tried = np.argsort(-gains, kind="stable")[: self._n_tried]
+        n_tried = _N_TRIED_ALONE if self._tries_alone else self._n_tried
+        tried = np.argsort(-gains, kind="stable")[:n_tried]
         new = directions[tried]
         if homogeneity is not None:
             new *= np.abs(slopes[tried, np.newaxis]) ** (1 / homogeneity)
         new_signs = np.full(len(new), scale)
         if either_sign:
             new_signs = np.where(slopes[tried] < 0, -1.0, 1.0) * abs(scale)
+        if self._tries_alone:
+            new, new_signs = self._best_alone(bank, new, new_signs)
         filters = [np.vstack([bank.filters, w]) for w in new]
         signs = [np.append(bank.signs, sign) for sign in new_signs]
         return self._best(filters, signs)
+
+    def _best_alone(self, bank: Bank, filters: Array, signs: Array) -> tuple[Array, Array]:
+        """The best of some filters (m, patch_dim) beside a bank that stays, as one row."""
+        max_iter = 0 if self._stopped else _N_STEPS_ALONE
+        result = run(
+            self._solver,
+            self._objective.beside(bank.filters, bank.signs),
+            filters.T,
+            signs[:, np.newaxis],
+            replace(self._stopping, max_iter=max_iter),
+        )
+        best = [int(np.argmin(result.loss))]
+        return result.W.T[best], result.signs[best, 0]
 
     def _prune(self, bank: Bank) -> Bank:
         removed = range(self._n_linear, len(bank.signs))
@@ -200,7 +222,8 @@ class ForwardSearch:
         filters, signs = [bank.filters[r] for r in rest], [bank.signs[r] for r in rest]
         objective = self._objective.resized(len(bank.signs) - 1)
         W = np.stack([rows.ravel() for rows in filters], axis=1)
-        tried = np.argsort(objective.value(W, np.array(signs)).loss)[: self._n_tried]
+        n_tried = 1 if self._tries_alone else self._n_tried
+        tried = np.argsort(objective.value(W, np.array(signs)).loss)[:n_tried]
         return self._best([filters[i] for i in tried], [signs[i] for i in tried])
 
     def _best(self, filters: list[Array], signs: list[Array]) -> Bank:

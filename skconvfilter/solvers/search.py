@@ -20,9 +20,9 @@ _EXPLORE_DAMPING = 1e-2
 _EXPLORE_STEPS, _CONTEST_STEPS, _PERTURB_STEPS, _RANK_STEPS = 6, 14, 12, 4
 _N_CONTEST, _N_RANKED, _N_POLISHED = 8, 8, 2
 _PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
-# Where steps take long, a search is narrower, down to this width: below it the most
-# promising starts are only advanced.
-_LEAST_WIDTH = 0.125
+# Where a step takes long: steps without progress that end an exploration, and the damping
+# that steps on all samples begin with, near their minimum.
+_COSTLY_PATIENCE, _COSTLY_DAMPING = 2, 1e-6
 # Numbers in the matrices of all starts that are explored.
 _MAX_ELEMENTS = 2e7
 
@@ -62,6 +62,11 @@ def n_exploration_rows(objective: FilterObjective) -> int:
     if step_work(n_rows, layout.n_patches, layout.patch_dim) <= FULL_WORK:
         return n_rows
     return max(_EXPLORE_ROWS, _LEAST_ROWS_PER_TAP * layout.patch_dim)
+
+
+def explored(sample: FilterObjective) -> FilterObjective:
+    """A subsample in the precision that starts of one filter are explored in."""
+    return sample.in_single_precision() if sample.is_costly() else sample
 
 
 def descend(
@@ -120,7 +125,8 @@ def explore_and_polish(
     steps. The better half continues, also from its reflections; the best few continue, also
     from random perturbations. On all samples, a few steps rank the best, and the first two
     are advanced by Levenberg-Marquardt until they converge. Where a step takes long, fewer
-    starts run, those of the lowest loss on a few samples, and fewer continue.
+    starts run, those of the lowest loss on a few samples, and fewer continue; the narrowest
+    search advances its starts on the subsample until they converge.
 
     Parameters
     ----------
@@ -147,21 +153,34 @@ def explore_and_polish(
         search.keep(len(starts.restarts))  # without duplicates
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
-    search.advance(sample, explorer, replace(stopping, max_iter=_EXPLORE_STEPS))
+    costly = sample.is_costly()
+    exploration = replace(stopping, max_iter=_EXPLORE_STEPS)
+    if costly:
+        # Steps on the subsample, in single precision, take less time than the last ones.
+        coarser = (sample.precision / objective.precision) ** 2
+        exploration = replace(
+            stopping,
+            max_iter=max_polish,
+            n_iter_no_change=_COSTLY_PATIENCE,
+            floor=coarser * stopping.floor,
+        )
+    search.advance(sample, explorer, exploration)
     # The floor is that of values as large as they vary. Means over patches are often far
     # larger: without their size no filter would be seen to fit to machine precision.
     search.floor = stopping.floor * max(1, _largest_value(search, sample)) ** 2
     # Of several filters that fit, the first to do so depends on rounding: where steps are
     # fast, all of them get there.
-    if width == 1 or (width > _LEAST_WIDTH and not search.is_settled()):
+    if width == 1 or not (costly or search.is_settled()):
         _compete(search, sample, metric, stopping, rng)
     n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
     search.keep(n_ranked)
     polisher = LevenbergMarquardt(metric=metric)
+    if costly:
+        polisher = replace(polisher, damping=_COSTLY_DAMPING)
     if n_ranked > 1:
         search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
         search.keep(_share(width, _N_POLISHED))
-    last = replace(stopping, max_iter=max_polish)
+    last = replace(stopping, max_iter=max_polish, floor=search.floor)
     search.advance(objective, polisher, last)
     if tune:
         objective = tune_penalty(search, objective, polisher, last)

@@ -8,6 +8,7 @@ from skconvfilter.datasets import make_filter_bank_regression
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import make_bank_objective
 from skconvfilter.model.geometry import Convolution
+from skconvfilter.model.squared_error import SquaredError
 from skconvfilter.solvers.forward import ForwardSearch
 
 WINDOW = {"kernel_size": 3, "input_shape": (6, 6)}
@@ -78,6 +79,26 @@ def test_every_size_is_better_than_the_one_before(activation):
 def test_the_bank_behind_the_targets_is_found():
     exact = [search(make_objective(seed=seed)).run().loss < 1e-10 for seed in range(5)]
     assert sum(exact) >= 4
+
+
+@pytest.mark.parametrize("activation", ["relu", "squared_relu"])
+def test_the_bank_is_found_where_steps_take_long(monkeypatch, activation):
+    monkeypatch.setattr(SquaredError, "is_costly", lambda self: True)
+    exact = [
+        search(make_objective(activation, seed=seed)).run().loss < 1e-10
+        for seed in range(5)
+    ]
+    assert sum(exact) >= 4
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_one_more_filter_beside_others_is_a_larger_bank(activation):
+    objective = make_objective(activation, noise=0.1)
+    filters, signs = np.random.default_rng(0).standard_normal((2, 9)), np.array([-1.0, 1.0])
+    beside = objective.beside(filters[:1], signs[:1])
+    alone = beside.value(filters[1:].T, signs[np.newaxis, 1:])
+    both = objective.value(filters.reshape(-1, 1), signs[np.newaxis])
+    assert alone.loss[0] == pytest.approx(both.loss[0])
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])

@@ -9,6 +9,7 @@ from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
+from skconvfilter.model.squared_error import SquaredError
 from skconvfilter.solvers.curvature import largest_curvature
 from skconvfilter.solvers.driver import Status, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
@@ -17,6 +18,7 @@ from skconvfilter.solvers.schedules import TwoStage
 from skconvfilter.solvers.search import (
     descend,
     explore_and_polish,
+    explored,
     n_exploration_rows,
     sequential_multistart,
     subsample,
@@ -85,7 +87,7 @@ def explore(objective, starts, *, sgd=True, max_polish=100, seed=0, **options):
             return draw.standard_normal(objective.patch_dim)
 
         solver = make_sgd(schedule, redraw=redraw)
-    sample = subsample(objective, n_exploration_rows(objective), rng)
+    sample = explored(subsample(objective, n_exploration_rows(objective), rng))
     options |= {"max_polish": max_polish, "rng": rng}
     stopping = Stopping(2, 1e-4, 5, FLOOR)
     return explore_and_polish(objective, sample, starts, solver, stopping, **options)
@@ -267,6 +269,15 @@ def test_exploration_recovers_the_teacher(fit_intercept, sgd, teacher):
     assert abs(result.intercept) < 1e-10
     assert 2 * result.loss < 1e-24 * problem.power
     assert result.status is Status.CONVERGED
+
+
+def test_exploration_in_single_precision_recovers_the_teacher(monkeypatch):
+    monkeypatch.setattr(SquaredError, "is_costly", lambda self: True)
+    problem = digits_problem(n=800)
+    assert explored(problem.objective).samples.dtype == np.float32
+    result = explore(problem.objective, random_starts(problem.objective), sgd=False)
+    assert 2 * result.loss < 1e-24 * problem.power
+    np.testing.assert_allclose(result.w, problem.teacher, atol=1e-9)
 
 
 @pytest.mark.parametrize("search", [explore, one_by_one])
