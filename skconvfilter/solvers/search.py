@@ -20,9 +20,9 @@ _EXPLORE_DAMPING = 1e-2
 _EXPLORE_STEPS, _CONTEST_STEPS, _PERTURB_STEPS, _RANK_STEPS = 6, 14, 12, 4
 _N_CONTEST, _N_RANKED, _N_POLISHED = 8, 8, 2
 _PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
-# Where a step takes long: steps without progress that end an exploration, and the damping
-# that steps on all samples begin with, near their minimum.
-_COSTLY_PATIENCE, _COSTLY_DAMPING = 2, 1e-6
+# Where a step takes long: so many steps, each of which gains less than this share, end an
+# exploration; and the damping of the steps that follow one without errors.
+_COSTLY_PATIENCE, _COSTLY_TOL, _EXACT_DAMPING = 2, 1e-2, 1e-6
 # Numbers in the matrices of all starts that are explored.
 _MAX_ELEMENTS = 2e7
 
@@ -154,17 +154,9 @@ def explore_and_polish(
     metric = sample.patch_metric()
     explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
     costly = sample.is_costly()
-    exploration = replace(stopping, max_iter=_EXPLORE_STEPS)
-    if costly:
-        # Steps on the subsample, in single precision, take less time than the last ones.
-        coarser = (sample.precision / objective.precision) ** 2
-        exploration = replace(
-            stopping,
-            max_iter=max_polish,
-            n_iter_no_change=_COSTLY_PATIENCE,
-            floor=coarser * stopping.floor,
-        )
+    exploration = _exploration(sample, objective, stopping, max_polish)
     search.advance(sample, explorer, exploration)
+    exact = costly and _best(search) <= exploration.floor
     # The floor is that of values as large as they vary. Means over patches are often far
     # larger: without their size no filter would be seen to fit to machine precision.
     search.floor = stopping.floor * max(1, _largest_value(search, sample)) ** 2
@@ -175,8 +167,8 @@ def explore_and_polish(
     n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
     search.keep(n_ranked)
     polisher = LevenbergMarquardt(metric=metric)
-    if costly:
-        polisher = replace(polisher, damping=_COSTLY_DAMPING)
+    if exact:
+        polisher = replace(polisher, damping=_EXACT_DAMPING)
     if n_ranked > 1:
         search.advance(objective, polisher, replace(stopping, max_iter=_RANK_STEPS))
         search.keep(_share(width, _N_POLISHED))
@@ -185,6 +177,23 @@ def explore_and_polish(
     if tune:
         objective = tune_penalty(search, objective, polisher, last)
     return search.finish(objective)
+
+
+def _exploration(
+    sample: FilterObjective, objective: FilterObjective, stopping: Stopping, max_polish: int
+) -> Stopping:
+    """When the first Levenberg-Marquardt steps on the subsample end."""
+    if not sample.is_costly():
+        return replace(stopping, max_iter=_EXPLORE_STEPS)
+    # Steps on the subsample, in single precision, take less time than the last ones.
+    coarser = (sample.precision / objective.precision) ** 2
+    return replace(
+        stopping,
+        max_iter=max_polish,
+        tol=max(stopping.tol, _COSTLY_TOL),
+        n_iter_no_change=_COSTLY_PATIENCE,
+        floor=coarser * stopping.floor,
+    )
 
 
 def _compete(
