@@ -7,8 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2, norm
 
-from skconvfilter.diagnostics.covariance import Linearization
-from skconvfilter.diagnostics.fitted import FittedData, FittedModel
+from skconvfilter.diagnostics.linearized import FitAtHand
 from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
@@ -19,10 +18,6 @@ from skconvfilter.model.squared_error import Array, SquaredError
 _MAX_NONLINEARITY, _MAX_STEP = 0.45, 1.0
 # The least probability of a rival that counts, and of a distance that makes it another.
 _LEAST_PROBABILITY = 1e-3
-# Residuals, relative to y, that are zero but for rounding.
-_EXACT = 1e-10
-# Draws that nonlinearity is averaged over, and samples it and rivals are first seen on.
-_N_DRAWS, _ROWS = 16, 1000
 # Starts of the search for rivals; steps on some samples, and of the best on all: fewer
 # where the likelihood ratio on some samples is hopeless.
 _N_STARTS, _FIRST_STEPS, _N_FINALISTS, _LAST_STEPS, _N_RIVALS = 4, 10, 2, 8, 3
@@ -92,34 +87,6 @@ class Identifiability(Summary):
     doubts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class FitAtHand:
-    """What the checks need of a fit."""
-
-    model: FittedModel
-    data: FittedData
-    objective: SquaredError
-    derivatives: Array  # (n_samples, n_params), weighted
-    linearization: Linearization
-    covariance: Array  # (n_params, n_params) of the parameters in the units of the model
-    penalty: Array  # (n_params,)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether residuals are zero but for rounding."""
-        squares = self.linearization.residuals @ self.linearization.residuals
-        return bool(squares <= len(self.data.y) * self._floor)
-
-    @property
-    def _floor(self) -> float:
-        return _EXACT**2 * float(np.average(self.data.y**2, weights=self.data.weights))
-
-    def likelihood_ratio(self, losses: Array, loss: float) -> Array:
-        """``n log`` of the ratio of losses to one, both at least what rounding leaves."""
-        floor = max(self._floor / 2, np.finfo(float).tiny)
-        return len(self.data.y) * np.log(np.maximum(losses, floor) / max(loss, floor))
-
-
 def check_identifiability(fit: FitAtHand, rng: np.random.Generator) -> Identifiability:
     """Run all checks."""
     linearization, model = fit.linearization, fit.model
@@ -130,13 +97,12 @@ def check_identifiability(fit: FitAtHand, rng: np.random.Generator) -> Identifia
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     filters, signs = model.column(model.filters)
     loss = float(fit.objective.value(filters, signs).loss[0])
-    nonlinearity = 0.0 if fit.is_exact else _nonlinearity(fit, rng)
     step = 0.0 if fit.is_exact else _relative_step(fit)
     rivals = _rivals(fit, loss, rng)
     found = Identifiability(
         eigenvalues=linearization.singular_values**2,
         open_directions=directions,
-        nonlinearity=nonlinearity,
+        nonlinearity=fit.nonlinearity,
         step=step,
         rivals=rivals,
         restart_ratios=_restart_ratios(fit, loss),
@@ -183,43 +149,6 @@ def _doubts(fit: FitAtHand, found: Identifiability) -> list[str]:
     return doubts
 
 
-def _nonlinearity(fit: FitAtHand, rng: np.random.Generator) -> float:
-    """Mean of ``|f(theta + d) - f(theta) - J d| / |J d|`` over d from N(0, covariance)."""
-    # Through the correlations, so that units do not matter.
-    errors = np.sqrt(np.diag(fit.covariance))
-    lengths = np.where(errors > 0, errors, 1.0)
-    values, axes = np.linalg.eigh(fit.covariance / np.outer(lengths, lengths))
-    root = lengths[:, np.newaxis] * axes * np.sqrt(np.maximum(values, 0))
-    moves = root @ rng.standard_normal((len(root), _N_DRAWS))
-    n_weights = fit.model.filters.size
-    part, rows = _some_rows(fit)
-    filters, signs = fit.model.column(fit.model.filters)
-    moved_signs = np.repeat(signs, _N_DRAWS, axis=0)
-    if fit.model.has_scale:
-        shares = moves[n_weights] / fit.model.theta[n_weights]
-        moved_signs *= 1 + shares[:, np.newaxis]
-    moved = part.predict(filters + moves[:n_weights], moved_signs)
-    change = moved - part.predict(filters, signs)
-    moves = moves[: n_weights + fit.model.has_scale]
-    weights = np.sqrt(part.sample_weight)[:, np.newaxis]
-    linear = fit.derivatives[rows, : len(moves)] / weights @ moves
-    if fit.model.has_intercept:
-        # A shift of all values is no departure.
-        change, linear = (
-            a - np.average(a, axis=0, weights=weights[:, 0]) for a in (change, linear)
-        )
-    size = np.linalg.norm(linear * weights, axis=0)
-    departure = np.linalg.norm((change - linear) * weights, axis=0)
-    return float(np.mean(departure[size > 0] / size[size > 0])) if size.any() else 0.0
-
-
-def _some_rows(fit: FitAtHand) -> tuple[SquaredError, FloatArray]:
-    """The objective on evenly spaced samples, and their indices."""
-    n_rows = min(len(fit.data.y), max(_ROWS, 8 * fit.model.n_params))
-    rows = np.linspace(0, len(fit.data.y) - 1, n_rows).astype(int)
-    return fit.objective.subset(rows), rows
-
-
 def _relative_step(fit: FitAtHand) -> float:
     step = np.abs(fit.linearization.step(fit.penalty * fit.model.theta))
     errors = np.sqrt(np.diag(fit.covariance))
@@ -242,7 +171,7 @@ def _rivals(fit: FitAtHand, loss: float, rng: np.random.Generator) -> tuple[Riva
     model = fit.model
     if not model.filters.any():
         return ()
-    part, _ = _some_rows(fit)
+    part, _ = fit.some_rows()
     starts = _starts(model.filters, _mean_patch_axis(part), rng)
     signs = np.repeat(model.column(model.filters)[1], starts.shape[1], axis=0)
     ends, losses = _polish(part, starts, signs, _FIRST_STEPS)

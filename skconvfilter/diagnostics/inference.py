@@ -15,11 +15,8 @@ from skconvfilter.diagnostics.fitted import (
     check_fitted,
     fitted_samples,
 )
-from skconvfilter.diagnostics.identifiability import (
-    FitAtHand,
-    Identifiability,
-    check_identifiability,
-)
+from skconvfilter.diagnostics.identifiability import Identifiability, check_identifiability
+from skconvfilter.diagnostics.linearized import FitAtHand, linearize
 from skconvfilter.diagnostics.resampling import Bootstrap, bootstrap_fits
 from skconvfilter.diagnostics.sampling import check_confidence
 from skconvfilter.diagnostics.summary import Summary
@@ -454,7 +451,7 @@ def inference(
         raise ValueError("bootstrap must be 0 or at least 2, got 1.")
     seeds = check_random_state(random_state).randint(2**31, size=(2, 4))
     model, data = check_fitted(estimator, X, y, sample_weight, groups)
-    fit = _linearize(model, data, kind)
+    fit = linearize(model, data, kind)
     indices, factors = model.order()
     params = model.theta[indices] * factors
     spread = fit.covariance[np.ix_(indices, indices)] * np.outer(factors, factors)
@@ -476,18 +473,6 @@ def inference(
         model=model,
         **_goodness(fit, None if kind != "cluster" else data.groups),
     )
-
-
-def _linearize(model: FittedModel, data: FittedData, covariance: str) -> FitAtHand:
-    objective = model.objective(data.samples, data.y, data.weights)
-    derivatives, residuals = model.jacobian(objective)
-    roots = np.sqrt(data.weights)
-    derivatives = derivatives * roots[:, np.newaxis]
-    penalty = np.zeros(model.n_params)
-    penalty[: model.filters.size] = objective.alpha * len(roots)
-    linearization = Linearization.of(derivatives, residuals * roots, penalty)
-    spread = linearization.covariance(covariance, data.groups)
-    return FitAtHand(model, data, objective, derivatives, linearization, spread, penalty)
 
 
 def _goodness(fit: FitAtHand, groups: Any) -> dict[str, Any]:
