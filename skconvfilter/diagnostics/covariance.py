@@ -69,17 +69,8 @@ class Linearization:
         """Gauss-Newton step; `penalized` is the penalty times the parameters."""
         return self.root @ (self.influence.T @ self.residuals - self.root.T @ penalized)
 
-    def covariance(
-        self, kind: str, groups: Any = None, slope: Array | None = None
-    ) -> Array:
-        """Covariance (m, m) of the parameters in directions that are not open.
-
-        `slope` (r, r) is ``root' G root`` for another matrix G in place of H.
-        """
-        root = self.root if slope is None else np.linalg.solve(slope.T, self.root.T).T
-        return root @ self._meat(kind, groups) @ root.T
-
-    def _meat(self, kind: str, groups: Any) -> Array:
+    def meat(self, kind: str, groups: Any = None) -> Array:
+        """Covariance (r, r) of the products of the rows of influence and the noise."""
         if kind == "classical":
             return self.scale * (self.influence.T @ self.influence)
         if kind == "cluster":

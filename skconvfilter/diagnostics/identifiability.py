@@ -14,8 +14,8 @@ from skconvfilter.model.activations import Activation
 from skconvfilter.model.bank import bank_blocks, block_patches
 from skconvfilter.model.squared_error import Array, SquaredError
 
-# Above these the intervals are not to be trusted, see benchmarks/coverage.py.
-_MAX_NONLINEARITY, _MAX_STEP = 0.45, 1.0
+# Steps longer than this, in standard errors, end at other parameters.
+_MAX_STEP = 1.0
 # The least probability of a rival that counts, and of a distance that makes it another.
 _LEAST_PROBABILITY = 1e-3
 # Starts of the search for rivals; steps on some samples, and of the best on all: fewer
@@ -127,12 +127,6 @@ def _doubts(fit: FitAtHand, found: Identifiability) -> list[str]:
         )
     if fit.linearization.leverages.max() > 1 - 1e-6:
         doubts.append("One sample alone determines a direction of the parameters.")
-    if found.nonlinearity > _MAX_NONLINEARITY:
-        doubts.append(
-            f"The model is not linear within the confidence region (nonlinearity "
-            f"{found.nonlinearity:.2f}, at most {_MAX_NONLINEARITY}): intervals may be too "
-            "short, or the filter far from the true one. Pass more samples."
-        )
     if found.step > _MAX_STEP:
         doubts.append(
             f"The fit is not at a minimum of the loss on these data: the next step is "

@@ -55,12 +55,12 @@ class FitAtHand:
 
 
 def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
-    """Derivatives, and a covariance that allows for their change.
+    """Derivatives, and the covariance, which allows for their change.
 
-    The estimate solves ``J(theta)' r(theta) = 0``. Between it and the true parameters, at
-    the distance d, predictions change by ``S d``, where S is the mean of J on the way. So
-    ``d = (J' S)^-1 J' noise``. As S is unknown, its mean over the confidence region is
-    used: the least squares slope of the changes by moves within it.
+    At the estimate the scores ``J' (y - f)`` are zero. So if the true parameters are
+    ``theta + d``, then ``J' (f(theta + d) - f(theta))`` is J' times the noise. This is
+    ``J' J d`` for derivatives that do not change. Here it is ``G d`` plus a rest, by least
+    squares over moves d within the confidence region, and the rest adds to the noise.
     """
     objective = model.objective(data.samples, data.y, data.weights)
     derivatives, residuals = model.jacobian(objective)
@@ -69,21 +69,25 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     penalty = np.zeros(model.n_params)
     penalty[: model.filters.size] = objective.alpha * len(roots)
     linearization = Linearization.of(derivatives, residuals * roots, penalty)
-    covariance = linearization.covariance(kind, data.groups)
+    root, meat = linearization.root, linearization.meat(kind, data.groups)
+    covariance = root @ meat @ root.T
     fit = FitAtHand(
         model, data, objective, derivatives, linearization, penalty, covariance, 0.0
     )
     if fit.is_exact:
         return fit
     moves, inverse = _moves(covariance)
-    nonlinearity, scores = _departures(fit, moves)
-    slope = np.eye(len(scores)) + scores @ inverse @ linearization.root
-    covariance = linearization.covariance(kind, data.groups, slope)
+    nonlinearity, forth, back = _departures(fit, moves)
+    # Least squares over d and -d: the slope has the odd part, and the rest is the even one.
+    slope = np.eye(len(forth)) + (forth - back) / 2 @ inverse @ root
+    rest = (forth + back) / 2
+    root = root @ np.linalg.inv(slope)
+    covariance = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
     return replace(fit, covariance=covariance, nonlinearity=nonlinearity)
 
 
 def _moves(covariance: Array) -> tuple[Array, Array]:
-    """Moves (n_params, n_pairs) on the ellipsoid of mean size, and their pseudo-inverse.
+    """Moves (n_params, n_pairs) of typical size, and their pseudo-inverse.
 
     Through the correlations, so that units do not matter. Directions are always the same
     ones, so that standard errors are no matter of chance.
@@ -102,15 +106,15 @@ def _moves(covariance: Array) -> tuple[Array, Array]:
     return moves, inverse
 
 
-def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array]:
+def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array, Array]:
     """How far predictions are from linear when the parameters move, both ways.
 
     Returns
     -------
     nonlinearity : float
-        Mean of ``|f(theta + d) - f(theta) - J d| / |J d|`` over the moves d.
-    scores : ndarray of shape (r, n_pairs)
-        Products of the rows of influence with half of the difference of the departures.
+        Mean of ``|f(theta + d) - f(theta) - J d| / |J d|`` over all moves d.
+    forth, back : ndarray of shape (r, n_pairs)
+        Products of the rows of influence with the departures, for moves d and -d.
     """
     n_pairs, n_weights = moves.shape[1], fit.model.filters.size
     moves = np.hstack([moves, -moves])
@@ -126,8 +130,8 @@ def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array]:
     roots = np.sqrt(fit.data.weights[rows])[:, np.newaxis]
     linear = fit.derivatives[rows, : len(moves)] @ moves
     departures = roots * change - linear
-    odd = (departures[:, :n_pairs] - departures[:, n_pairs:]) / 2
-    scores = fit.linearization.influence[rows].T @ odd * (len(fit.data.y) / len(rows))
+    influence = fit.linearization.influence[rows] * (len(fit.data.y) / len(rows))
+    scores = influence.T @ departures
     if fit.model.has_intercept:
         # A shift of all values is no departure.
         shift = roots / np.linalg.norm(roots)
@@ -135,4 +139,4 @@ def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array]:
     size = np.linalg.norm(linear, axis=0)
     departure = np.linalg.norm(departures, axis=0)
     mean = np.mean(departure[size > 0] / size[size > 0]) if size.any() else 0.0
-    return float(mean), scores
+    return float(mean), scores[:, :n_pairs], scores[:, n_pairs:]
