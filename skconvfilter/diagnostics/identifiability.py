@@ -14,7 +14,7 @@ from skconvfilter.model.activations import Activation
 from skconvfilter.model.bank import bank_blocks, block_patches
 from skconvfilter.model.squared_error import Array, SquaredError
 
-# Steps longer than this, in standard errors, end at other parameters.
+# A fit whose next step is longer than this, in standard errors, is at no minimum.
 _MAX_STEP = 1.0
 # The least probability of a rival that counts, and of a distance that makes it another.
 _LEAST_PROBABILITY = 1e-3
@@ -63,7 +63,8 @@ class Identifiability(Summary):
         Directions of the parameters that change no fitted value, as rows.
     nonlinearity : float
         Deviation of the fitted values from their linear approximation within the confidence
-        region, relative to their changes, averaged over random draws.
+        region, relative to their changes. The standard errors allow for it, but tests of
+        many parameters at once reject too often above about 0.45.
     step : float
         Length of the next Gauss-Newton step, in standard errors of the parameter that
         changes most.

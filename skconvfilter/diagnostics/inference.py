@@ -359,14 +359,17 @@ def inference(
 
     .. math::
 
-        H^{-1} \Big(\sum_n \omega_n^2 r_n^2 J_n J_n^\top \Big) H^{-1}, \qquad
-        H = \sum_n \omega_n J_n J_n^\top + n \lambda I ,
+        G^{-1} \Big(\sum_n \omega_n^2 r_n^2 J_n J_n^\top + R \Big) G^{-\top}
 
-    with the penalty :math:`\lambda`, `penalty_`, of the weights, for noise of unequal
-    variance ("HC0", [1]_). "HC3" [2]_ divides each residual by one minus its leverage.
-    "classical" assumes equal variances, and "cluster" [3]_ assumes independent groups.
-    These approximations hold for many samples, and only if the data determine the filter,
-    which `identifiability` of the result checks.
+    for noise of unequal variance ("HC0", [1]_). For constant derivatives, R is 0 and G is
+    :math:`H = \sum_n \omega_n J_n J_n^\top + n \lambda I`, with the penalty
+    :math:`\lambda`, `penalty_`, of the weights. However, derivatives jump where patches
+    become active or inactive. So G and R are the slope and the mean square residual of a
+    regression: of the changes of :math:`\sum_n \omega_n J_n f_n` on moves of the
+    parameters within the confidence region (cf. [4]_). "HC3" [2]_ divides each r by one
+    minus its leverage. "classical" assumes equal variances, and "cluster" [3]_ assumes
+    independent groups. These approximations hold for many samples, and only if the data
+    determine the filter, which `identifiability` of the result checks.
 
     Parameters
     ----------
@@ -392,7 +395,7 @@ def inference(
     n_jobs : int, default=None
         Number of processes for the bootstrap, as in joblib. It does not affect the result.
     random_state : int, RandomState instance or None, default=None
-        Determines the resamples and the random draws of the checks.
+        Determines the resamples and the starts of the search for other minima.
 
     Returns
     -------
@@ -424,6 +427,8 @@ def inference(
        Estimators with Improved Finite Sample Properties", Journal of Econometrics 29, 1985.
     .. [3] K.-Y. Liang, S. L. Zeger, "Longitudinal Data Analysis Using Generalized Linear
        Models", Biometrika 73, 1986.
+    .. [4] D. Zeng, D. Y. Lin, "Efficient Resampling Methods for Nonsmooth Estimating
+       Functions", Biostatistics 9, 2008.
 
     Examples
     --------
