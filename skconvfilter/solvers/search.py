@@ -295,12 +295,11 @@ def sequential_multistart(
     dead_loss = (1 - _SAME_LOSS) * constant_loss
     n_starts = len(starts.restarts)
     n_if_noisy = min(n_if_noisy or n_starts, n_starts)
-    further = [range(i, i + 1) for i in range(n_if_noisy, n_starts)]
-    for group in [*_groups(n_if_noisy), *further]:
+    for group in [*_groups(n_if_noisy), *([i] for i in range(n_if_noisy, n_starts))]:
         # If no start fits much better than the others, there is noise: so the loss that
         # another start needs falls with their number.
-        n_further = max(group[0] - n_if_noisy, 0)
-        nearly_exact = _best(search) <= _NEARLY_EXACT / (1 + n_further) * constant_loss
+        share = _NEARLY_EXACT / max(1, group[0] - n_if_noisy + 1)
+        nearly_exact = _best(search) <= share * constant_loss
         if group[0] >= n_if_noisy and not nearly_exact:
             break
         search.candidates = starts.take(group)
