@@ -7,9 +7,9 @@ from the truth if the joint test of all true parameters has a p value below 1e-3
 without a negative entry, and those that answer to next to nothing, are left out, as in
 benchmarks/recovery.py.
 
-    python benchmarks/interval_coverage.py                  # coverage, 500 fits a cell: hours
-    python benchmarks/interval_coverage.py --seconds 40     # at most 40 s a cell
-    python benchmarks/interval_coverage.py wald             # level and power of the Wald test
+    python benchmarks/interval_coverage.py               # coverage, 500 fits a cell: hours
+    python benchmarks/interval_coverage.py --seconds 40  # at most 40 s a cell
+    python benchmarks/interval_coverage.py wald          # level and power of Wald tests
 
 Needs the MNIST test set, see ``skconvfilter.datasets.load_mnist``.
 """

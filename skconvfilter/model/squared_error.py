@@ -28,6 +28,9 @@ _MAX_COLUMN_ELEMENTS, _MIN_MODELS = 2**16, 4
 # Elements for one model from which on one at a time is enough.
 _LARGE_BLOCK = 2**20
 
+# Columns, and share of samples whose derivatives are 0, from which those are left out.
+_LONG_COLUMNS, _SHARE_IDLE = 256, 0.2
+
 # Work of a step of one model, see `step_work`, up to which a search may be of full width.
 FULL_WORK = 2e7
 # Where steps take long, a search is narrower, down to this width: below it the most
@@ -550,6 +553,11 @@ class Moments(NamedTuple):
         """Moments of columns (R, q, n), the last ones of which are centred in place."""
         weight = weights.sum()
         mean = columns @ weights / weight
+        if len(columns) == 1 and n_against == columns.shape[1] > _LONG_COLUMNS:
+            idle = ~columns[0, :-1].any(axis=0) & (weights > 0)
+            if idle.mean() > _SHARE_IDLE:
+                scatter = _scatter_without_idle(columns[0], weights, mean[0], idle)
+                return cls(weight, max_abs_output, mean, scatter[np.newaxis])
         against = columns[:, -n_against:]
         # Against centred errors, the other columns need not be centred.
         against -= mean[:, -n_against:, np.newaxis]
@@ -577,6 +585,25 @@ class Moments(NamedTuple):
             self.mean + (other.weight / weight) * step,
             scatter,
         )
+
+
+def _scatter_without_idle(
+    columns: Array, weights: Array, mean: Array, idle: NDArray[np.bool_]
+) -> Array:
+    """Scatter (q, q) where samples are idle: all their columns but the errors are 0.
+
+    Centred, these vectors lie in the plane of the means and the errors: two with the same
+    products stand for all of them.
+    """
+    kept = columns[:, ~idle] - mean[:, np.newaxis]
+    kept *= np.sqrt(weights[~idle])
+    errors, weights = columns[-1, idle] - mean[-1], weights[idle]
+    size, total = np.sqrt(weights.sum()), weights @ errors
+    two = np.zeros((len(mean), 2))
+    two[:-1, 0], two[-1, 0] = -size * mean[:-1], total / size
+    two[-1, 1] = np.sqrt(max(weights @ errors**2 - (total / size) ** 2, 0.0))
+    kept = np.hstack([kept, two])
+    return kept @ kept.T
 
 
 def _outer(columns: Array, n_last: int) -> Array:

@@ -90,6 +90,29 @@ def test_gauss_newton_matrix_is_the_hessian_within_a_cell(problem):
     np.testing.assert_allclose(hessian, hessian.transpose(0, 2, 1), rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_derivatives_of_many_entries_are_those_of_the_active_samples(fit_intercept):
+    # So many that products leave out the samples without an active patch, which are half.
+    rng, p = np.random.default_rng(0), 300
+    X, w = rng.standard_normal((500, p)) + 0.1, rng.standard_normal(p)
+    y, weights = rng.standard_normal(500), rng.uniform(0, 3, 500)
+    objective = FilterObjective(
+        *flatten_windows(X[:, np.newaxis]),
+        y,
+        sample_weight=weights,
+        fit_intercept=fit_intercept,
+    )
+    result = objective.gauss_newton(w[:, np.newaxis], np.ones(1))
+    J, r = X * (X @ w > 0)[:, np.newaxis], np.maximum(X @ w, 0) - y
+    if fit_intercept:
+        J, r = (a - np.average(a, axis=0, weights=weights) for a in (J, r))
+    shares = weights / weights.sum()
+    np.testing.assert_allclose(result.loss, [0.5 * shares @ r**2])
+    np.testing.assert_allclose(result.gradient, [J.T @ (shares * r)], atol=1e-12)
+    H = J.T @ (shares[:, np.newaxis] * J)
+    np.testing.assert_allclose(result.gauss_newton, [H], atol=1e-12)
+
+
 @given(problem=problems())
 def test_gradient_is_that_of_the_formula(problem):
     gradient = problem.objective.gradient(problem.W, problem.signs).gradient

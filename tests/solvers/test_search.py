@@ -96,9 +96,8 @@ def explore(objective, starts, *, sgd=True, max_polish=100, seed=0, **options):
 def stand_one_by_one(objective, starts, sample=None, **options):
     """Sizes of samples and groups, and the result, of a search that moves no bank."""
     solver, stopping = Still(), Stopping(2, 0.0, 9, FLOOR)
-    result = sequential_multistart(
-        objective, sample or objective, starts, solver, stopping, **options
-    )
+    options |= {"sample": sample or objective, "starts": starts}
+    result = sequential_multistart(objective, solver=solver, stopping=stopping, **options)
     return solver.runs, result
 
 
@@ -219,10 +218,10 @@ def test_dead_starts_do_not_agree_and_are_drawn_again():
     assert result.loss == pytest.approx(0, abs=1e-20)
 
 
-@pytest.mark.parametrize(
-    ("factor", "groups"),
-    [(1.1, [(1, False), (2, True), (1, True), (1, True)]), (1.5, [(1, False)])],
-)
+FURTHER = [(1, False), (2, True), (1, True), (1, True)]
+
+
+@pytest.mark.parametrize(("factor", "groups"), [(1.1, FURTHER), (1.5, FURTHER[:1])])
 def test_more_starts_follow_where_data_may_be_without_noise(factor, groups):
     problem, drawn = bank_problem(), []
     objective, w = problem.objective, problem.teacher
@@ -260,24 +259,18 @@ def test_order_of_the_starts_does_not_matter(fit_intercept, strategy):
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
-@pytest.mark.parametrize("sgd", [False, True])
+@pytest.mark.parametrize(("sgd", "costly"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("teacher", [0, 1])
-def test_exploration_recovers_the_teacher(fit_intercept, sgd, teacher):
+def test_exploration_recovers_the_teacher(monkeypatch, fit_intercept, sgd, costly, teacher):
+    monkeypatch.setattr(SquaredError, "is_costly", lambda self: costly)
     problem = digits_problem(n=800, teacher=teacher, fit_intercept=fit_intercept)
+    # Where steps take long, in single precision.
+    assert (explored(problem.objective).samples.dtype == np.float32) == costly
     result = explore(problem.objective, random_starts(problem.objective), sgd=sgd)
     np.testing.assert_allclose(result.w, problem.teacher, atol=1e-9)
     assert abs(result.intercept) < 1e-10
     assert 2 * result.loss < 1e-24 * problem.power
     assert result.status is Status.CONVERGED
-
-
-def test_exploration_in_single_precision_recovers_the_teacher(monkeypatch):
-    monkeypatch.setattr(SquaredError, "is_costly", lambda self: True)
-    problem = digits_problem(n=800)
-    assert explored(problem.objective).samples.dtype == np.float32
-    result = explore(problem.objective, random_starts(problem.objective), sgd=False)
-    assert 2 * result.loss < 1e-24 * problem.power
-    np.testing.assert_allclose(result.w, problem.teacher, atol=1e-9)
 
 
 @pytest.mark.parametrize("search", [explore, one_by_one])
