@@ -416,6 +416,8 @@ class SquaredError(ABC):
 
     def _penalties(self, signs: Array) -> Array:
         """Penalty (R,) of the squared parameters of each model."""
+        if self.alpha == 0:  # a step of SGD is so short that it would be noticed
+            return np.zeros(len(signs))
         return self.alpha * np.mean(np.square(signs).reshape(len(signs), -1), axis=1)
 
     def _penalty_scatter(self, W: FloatArray, signs: Array, order: int) -> Array:
