@@ -26,7 +26,7 @@ from skconvfilter.plotting import FilterDisplay
 # variance of the clean labels, so that no model can reach an R2 above 0.8.
 
 try:
-    images, side = load_mnist()[0], 28
+    images, side = load_mnist(dtype=np.float32)[0], 28
 except FileNotFoundError as error:
     print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data, 8

@@ -40,7 +40,7 @@ STARTS = [f"cosine {cosine}" for cosine in COSINES] + ["ball"]
 # ------
 
 try:
-    images, side = load_mnist()[0], 28
+    images, side = load_mnist(dtype=np.float32)[0], 28
 except FileNotFoundError as error:
     print(f"MNIST is unavailable, so the bundled digits are used instead: {error}")
     images, side = load_digits().data / 16, 8
