@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2, norm
 
-from skconvfilter.diagnostics.linearized import FitAtHand
+from skconvfilter.diagnostics.linearized import FitAtHand, squared_distance
 from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
@@ -268,9 +268,7 @@ def _is_distinct(fit: FitAtHand, end: Array) -> bool:
         cost[products < 0] = 4 * cost.max() + 1
     mine, theirs = linear_sum_assignment(cost)
     matched = factors[mine, theirs][:, np.newaxis] * filters[theirs]
-    away = fit.derivatives[:, : end.size] @ (matched - model.filters).ravel()
     # The intercept and the output scale of the other minimum are its own.
-    others = fit.derivatives[:, end.size :]
-    away = away - others @ np.linalg.lstsq(others, away, rcond=None)[0]
-    distance = (away @ away) / max(fit.linearization.scale, np.finfo(float).tiny)
-    return bool(distance > chi2.isf(_LEAST_PROBABILITY, model.n_params))
+    covariance = fit.covariance[: end.size, : end.size]
+    distance, df = squared_distance((matched - model.filters).ravel(), covariance)
+    return bool(distance > chi2.isf(_LEAST_PROBABILITY, df))

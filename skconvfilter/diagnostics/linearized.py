@@ -93,17 +93,35 @@ def _moves(covariance: Array) -> tuple[Array, Array]:
     ones, so that standard errors are no matter of chance.
     """
     n_params = len(covariance)
-    errors = np.sqrt(np.diag(covariance))
-    lengths = np.where(errors > 0, errors, 1.0)
-    values, axes = np.linalg.eigh(covariance / np.outer(lengths, lengths))
-    flat = values <= _FLAT * values[-1]
-    roots = np.sqrt(np.where(flat, 0, values))
-    inverse_roots = np.divide(1, roots, out=np.zeros(n_params), where=~flat)
+    lengths, roots, axes = _correlated(covariance)
+    inverse_roots = np.divide(1, roots, out=np.zeros(n_params), where=roots > 0)
     normal = np.random.default_rng(0).standard_normal((n_params, min(n_params, _MAX_PAIRS)))
     directions = np.linalg.qr(normal)[0] * np.sqrt(n_params)
     moves = lengths[:, np.newaxis] * (axes * roots @ axes.T @ directions)
     inverse = directions.T @ (axes * inverse_roots) @ axes.T / lengths / n_params
     return moves, inverse
+
+
+def squared_distance(move: Array, covariance: Array) -> tuple[float, int]:
+    """Squared length of a move in standard errors, and the number of directions it counts.
+
+    Directions without variance are not counted, unless there are no others.
+    """
+    lengths, roots, axes = _correlated(covariance)
+    along = axes.T @ (move / lengths)
+    counted = roots > 0
+    if not counted.any():
+        return (np.inf if move.any() else 0.0), len(move)
+    return float(np.sum((along[counted] / roots[counted]) ** 2)), int(counted.sum())
+
+
+def _correlated(covariance: Array) -> tuple[Array, Array, Array]:
+    """Standard errors or 1, and roots of eigenvalues and eigenvectors of correlations."""
+    errors = np.sqrt(np.diag(covariance))
+    lengths = np.where(errors > 0, errors, 1.0)
+    values, axes = np.linalg.eigh(covariance / np.outer(lengths, lengths))
+    flat = values <= _FLAT * values[-1]
+    return lengths, np.sqrt(np.where(flat, 0, values)), axes
 
 
 def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array, Array]:

@@ -222,6 +222,8 @@ class RectifierBankObjective(BankObjective):
         As of :class:`BankObjective`.
     """
 
+    on_kernels = True
+
     def __init__(
         self,
         samples: FloatArray | SampleBlocks,

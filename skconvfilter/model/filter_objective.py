@@ -36,6 +36,8 @@ class FilterObjective(SquaredError):
     see :class:`~skconvfilter.model.forward.PackedBlocks`.
     """
 
+    on_kernels = True
+
     def __init__(
         self,
         samples: FloatArray | SampleBlocks,
