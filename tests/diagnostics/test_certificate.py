@@ -168,6 +168,7 @@ def test_start_at_the_teacher_needs_no_steps():
     assert result.checks[1].iterations == 0
 
 
+@pytest.mark.slow
 def test_report_names_every_theorem_and_its_verdict():
     result = certified(2, 0.5)
     report = str(result)

@@ -96,7 +96,8 @@ def test_bank_that_may_not_converge_keeps_the_contract(estimator, check):
 
 @pytest.mark.slow
 def test_early_stopping_fails_only_where_a_random_split_must():
-    estimator = ConvReLUFilterRegressor(early_stopping=True, **QUICK)
+    # Some checks do not set the random state, and with few rows some splits are poor.
+    estimator = ConvReLUFilterRegressor(early_stopping=True, random_state=0, **QUICK)
     results = check_estimator(estimator, on_fail=None, on_skip=None)
     failed = [result["check_name"] for result in results if result["status"] == "failed"]
     assert failed == ["check_sample_weight_equivalence_on_dense_data"]
