@@ -179,7 +179,6 @@ def test_subsample_is_random_rows_in_order_or_all():
     assert n_exploration_rows(gaussian_problem(p=200).objective) == 1600
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "k", "p", "n_rows", "n_run"),
     [(300, 4, 5, 1000, 16), (300, 400, 60, 1000, 16), (250, 1100, 300, 1200, 3)],
