@@ -198,13 +198,11 @@ def coverage(arguments):
     for cell in cells():
         if arguments.source not in (None, cell.source):
             continue
-        rows, start = [], time.perf_counter()
-        for i in range(arguments.fits):
-            row = measure(cell, images, FIRST_SEED + i)
-            if row is not None:
-                rows.append(row)
-            if time.perf_counter() - start > arguments.seconds:
-                break
+        rows, seed, end = [], FIRST_SEED, time.perf_counter() + arguments.seconds
+        while len(rows) < arguments.fits and time.perf_counter() < end:
+            row = measure(cell, images, seed)
+            rows += [] if row is None else [row]
+            seed += 1
         report(cell, rows)
 
 

@@ -1,6 +1,6 @@
 """A fitted regressor as a nonlinear regression: parameters, derivatives and errors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class FittedModel:
     filters: Array  # (n_filters, patch_dim)
     signs: Array  # (n_filters,), of a bank times the output scale
     intercept: float
+    scale: float  # the output scale, 1 without one
 
     @classmethod
     def of(cls, estimator: Any, geometry: PatchGeometry) -> "FittedModel":
@@ -48,7 +49,8 @@ class FittedModel:
             w = one_filter("estimator.coef_", estimator, window, layout.constant)
             filters = w[np.newaxis].astype(np.float64)
             signs = np.array([float(estimator.sign_)])
-        return cls(estimator, geometry, filters, signs, float(estimator.intercept_))
+        scale = float(getattr(estimator, "output_scale_", 1.0))
+        return cls(estimator, geometry, filters, signs, float(estimator.intercept_), scale)
 
     @property
     def is_bank(self) -> bool:
@@ -74,7 +76,7 @@ class FittedModel:
     @property
     def theta(self) -> Array:
         """The parameters."""
-        scale = [float(self.estimator.output_scale_)] if self.has_scale else []
+        scale = [self.scale] if self.has_scale else []
         intercept = [self.intercept] if self.has_intercept else []
         return np.concatenate([self.filters.ravel(), scale, intercept])
 
@@ -123,13 +125,24 @@ class FittedModel:
         signs = self.signs[np.newaxis] if self.is_bank else self.signs
         return filters.reshape(-1, 1), signs
 
+    def moved(self, move: Array) -> "FittedModel":
+        """The model with parameters ``theta + move``."""
+        n_weights = self.filters.size
+        scale = self.scale + (move[n_weights] if self.has_scale else 0)
+        return replace(
+            self,
+            filters=self.filters + move[:n_weights].reshape(self.filters.shape),
+            signs=self.signs * scale / self.scale,
+            intercept=self.intercept + (move[-1] if self.has_intercept else 0),
+            scale=scale,
+        )
+
     def jacobian(self, objective: SquaredError) -> tuple[Array, Array]:
         """Derivatives (n_samples, n_params) and residuals (n_samples,)."""
         derivatives, errors = objective.jacobian(*self.column(self.filters))
         if self.has_scale:
             values = errors + objective.targets
-            scale = float(self.estimator.output_scale_)
-            derivatives = np.column_stack([derivatives, values / scale])
+            derivatives = np.column_stack([derivatives, values / self.scale])
         if self.has_intercept:
             derivatives = np.column_stack([derivatives, np.ones(len(errors))])
         return derivatives, -(errors + self.intercept)

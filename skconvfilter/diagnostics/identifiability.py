@@ -18,10 +18,12 @@ from skconvfilter.model.squared_error import Array, SquaredError
 _MAX_STEP = 1.0
 # The least probability of a rival that counts, and of a distance that makes it another.
 _LEAST_PROBABILITY = 1e-3
-# Starts of the search for rivals; steps on some samples, and of the best on all: fewer
-# where the likelihood ratio on some samples is hopeless.
+# Starts of the search for rivals; steps on some samples, and of the best on all. Rivals
+# with a hopeless likelihood ratio on some samples get fewer: only to report the best one.
 _N_STARTS, _FIRST_STEPS, _N_FINALISTS, _LAST_STEPS, _N_RIVALS = 4, 10, 2, 8, 3
 _HOPELESS, _HOPELESS_STEPS = 100.0, 1
+# Steps end once the likelihood ratio to the next one is below this.
+_SETTLED = 0.1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,8 +65,8 @@ class Identifiability(Summary):
         Directions of the parameters that change no fitted value, as rows.
     nonlinearity : float
         Deviation of the fitted values from their linear approximation within the confidence
-        region, relative to their changes. The standard errors allow for it, but tests of
-        many parameters at once reject too often above about 0.45.
+        region of constant derivatives, relative to their changes. The standard errors allow
+        for it, but tests of many parameters at once reject too often above about 0.45.
     step : float
         Length of the next Gauss-Newton step, in standard errors of the parameter that
         changes most.
@@ -170,15 +172,17 @@ def _rivals(fit: FitAtHand, loss: float, rng: np.random.Generator) -> tuple[Riva
     starts = _starts(model.filters, _mean_patch_axis(part), rng)
     signs = np.repeat(model.column(model.filters)[1], starts.shape[1], axis=0)
     ends, losses = _polish(part, starts, signs, _FIRST_STEPS)
-    if part.n_samples < fit.objective.n_samples:
+    share = part.n_samples / fit.objective.n_samples
+    if share < 1:
         ranking = np.argsort(losses)
-        distinct = [_is_distinct(fit, ends[:, j]) for j in ranking]
+        distinct = [_is_distinct(fit, ends[:, j], share) for j in ranking]
         best = ranking[distinct][:_N_FINALISTS]
         if not best.size:
             return ()
         at_fit = part.value(*model.column(model.filters)).loss[0]
-        ratio = part.n_samples * np.log(max(losses[best[0]] / at_fit, 1)) if at_fit else 0
-        n_steps = _HOPELESS_STEPS if ratio > _HOPELESS else _LAST_STEPS
+        hopeless = losses[best] > at_fit * np.exp(_HOPELESS / part.n_samples)
+        n_steps = _HOPELESS_STEPS if hopeless[0] else _LAST_STEPS
+        best = best[:1] if hopeless[0] else best[~hopeless]
         ends, losses = _polish(fit.objective, ends[:, best], signs[best], n_steps)
     rivals: list[Rival] = []
     layout = model.geometry.layout
@@ -208,7 +212,7 @@ def _starts(filters: Array, axis: Array, rng: np.random.Generator) -> Array:
             start = filters.copy()
             start[j] = sign * reflected[j]
             starts.append(start)
-    starts += [reflected, -filters]
+    starts += [reflected, -filters] if len(filters) > 1 else [-filters]
     lengths = np.linalg.norm(filters, axis=1, keepdims=True)
     while len(starts) < _N_STARTS:
         random = rng.standard_normal(filters.shape)
@@ -243,14 +247,20 @@ def _polish(
         step = np.linalg.solve(matrices, here.gradient[:, :, np.newaxis])[:, :, 0].T
         there = objective.gauss_newton(W - step, signs)
         lower = there.loss < here.loss
+        settled = lower & (there.loss > here.loss * np.exp(-_SETTLED / objective.n_samples))
         W[:, lower] -= step[:, lower]
         here = here.put(lower, there.take(lower))
+        if settled.all():
+            break
         damping = np.maximum(damping * np.where(lower, 0.1, 6.0), 1e-14)
     return W, here.loss
 
 
-def _is_distinct(fit: FitAtHand, end: Array) -> bool:
-    """Whether it is beyond the confidence region, in whichever order filters come."""
+def _is_distinct(fit: FitAtHand, end: Array, share: float = 1.0) -> bool:
+    """Whether it is beyond the confidence region, in whichever order filters come.
+
+    The region is wider for ends on a share of the samples.
+    """
     model = fit.model
     filters = end.reshape(model.filters.shape)
     activation: Activation | None = getattr(fit.objective, "activation", None)
@@ -269,6 +279,6 @@ def _is_distinct(fit: FitAtHand, end: Array) -> bool:
     mine, theirs = linear_sum_assignment(cost)
     matched = factors[mine, theirs][:, np.newaxis] * filters[theirs]
     # The intercept and the output scale of the other minimum are its own.
-    covariance = fit.covariance[: end.size, : end.size]
+    covariance = fit.covariance[: end.size, : end.size] / share
     distance, df = squared_distance((matched - model.filters).ravel(), covariance)
     return bool(distance > chi2.isf(_LEAST_PROBABILITY, df))

@@ -366,7 +366,9 @@ def inference(
     :math:`\lambda`, `penalty_`, of the weights. However, derivatives jump where patches
     become active or inactive. So G and R are the slope and the mean square residual of a
     regression: of the changes of :math:`\sum_n \omega_n J_n f_n` on moves of the
-    parameters within the confidence region (cf. [4]_). "HC3" [2]_ divides each r by one
+    parameters within the confidence region (cf. [4]_). Where the loss is nearly flat, as
+    for most filters on photographs, so that these jumps prevail, :math:`J_n J_n^\top` is
+    averaged over this region in place of it, and R is 0. "HC3" [2]_ divides each r by one
     minus its leverage. "classical" assumes equal variances, and "cluster" [3]_ assumes
     independent groups. These approximations hold for many samples, and only if the data
     determine the filter, which `identifiability` of the result checks.

@@ -15,6 +15,9 @@ _EXACT = 1e-10
 _MAX_PAIRS = 64
 # Samples that moves are evaluated on, and rivals are first seen on.
 _ROWS = 1000
+# Derivatives at the estimate say little above this nonlinearity. Their squares are then
+# averaged over the confidence region, which becomes smaller by it, so this is repeated.
+_LARGE, _N_AVERAGES = 2.0, 2
 # Variances of moves, relative to the largest one, that are zero but for rounding.
 _FLAT = 1e-14
 
@@ -78,12 +81,34 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
         return fit
     moves, inverse = _moves(covariance)
     nonlinearity, forth, back = _departures(fit, moves)
+    if nonlinearity > _LARGE:
+        covariance = _with_mean_information(fit, meat)
+        return replace(fit, covariance=covariance, nonlinearity=nonlinearity)
     # Least squares over d and -d: the slope has the odd part, and the rest is the even one.
     slope = np.eye(len(forth)) + (forth - back) / 2 @ inverse @ root
     rest = (forth + back) / 2
     root = root @ np.linalg.inv(slope)
     covariance = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
     return replace(fit, covariance=covariance, nonlinearity=nonlinearity)
+
+
+def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
+    """Covariance with J'J averaged over moves within the confidence region."""
+    part, rows = fit.some_rows()
+    roots = np.sqrt(fit.data.weights[rows])[:, np.newaxis]
+    root, covariance = fit.linearization.root, fit.covariance
+    penalty = root.T * fit.penalty @ root
+    for _ in range(_N_AVERAGES):
+        moves = _moves(covariance)[0]
+        information = np.zeros_like(penalty)
+        for move in np.hstack([moves, -moves]).T:
+            derivatives = roots * fit.model.moved(move).jacobian(part)[0] @ root
+            information += derivatives.T @ derivatives
+        information *= len(fit.data.y) / len(rows) / (2 * moves.shape[1])
+        values, axes = np.linalg.eigh(information + penalty)
+        narrowed = root @ (axes / np.sqrt(values)) @ axes.T
+        covariance = narrowed @ meat @ narrowed.T
+    return covariance
 
 
 def _moves(covariance: Array) -> tuple[Array, Array]:
@@ -140,7 +165,7 @@ def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array, Array]:
     filters, signs = fit.model.column(fit.model.filters)
     moved_signs = np.repeat(signs, 2 * n_pairs, axis=0)
     if fit.model.has_scale:
-        shares = moves[n_weights] / fit.model.theta[n_weights]
+        shares = moves[n_weights] / fit.model.scale
         moved_signs *= 1 + shares[:, np.newaxis]
     moved = part.predict(filters + moves[:n_weights], moved_signs)
     change = moved - part.predict(filters, signs)

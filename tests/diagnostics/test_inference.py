@@ -87,6 +87,18 @@ def test_standard_errors_allow_for_derivatives_that_change():
     assert_allclose(result.identifiability.nonlinearity, 0.5 * np.sqrt(2) * (s - w) / s)
 
 
+def test_standard_errors_average_derivatives_where_the_loss_is_nearly_flat():
+    # As above, but values of the samples with x = -10 change ten times as fast.
+    X = np.tile([[1.0], [-10.0]], (50, 1))
+    noise = np.tile([1.0, 1.0, -1.0, -1.0], 25)
+    y = noise + np.where(X[:, 0] > 0, 0.01, 0.0)
+    model = fitted(X, y, bias=False, fit_intercept=False, output_sign=1)
+    assert_allclose(model.coef_, 0.01)
+    result = inference(model, X, y, covariance="classical")
+    assert result.identifiability.nonlinearity > 2
+    assert_allclose(result.bse, np.sqrt(result.scale / 50 / ((1 + 10**2) / 2)))
+
+
 def test_standard_errors_do_not_depend_on_the_random_state(problem):
     X, y, model = problem
     first, second = (inference(model, X, y, random_state=seed) for seed in (0, 1))
