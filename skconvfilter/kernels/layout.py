@@ -63,7 +63,7 @@ class PatchLayout(NamedTuple):
     @property
     def span(self) -> int:
         """Length of the shortest flat sample that holds all patches."""
-        return int(self.base.max() + self.tap.max()) + 1
+        return _reach(*self[:4])[1] + 1
 
     @property
     def overlaps(self) -> bool:
@@ -84,7 +84,7 @@ def check_samples(samples: FloatArray, layout: PatchLayout) -> None:
         samples.strides[1] == samples.itemsize or samples[:1].size <= 1
     ):
         raise ValueError("samples must be a 2-D array with contiguous rows.")
-    if samples.shape[1] < layout.span or layout.base.min() + layout.tap.min() < 0:
+    if samples.shape[1] < layout.span or _reach(*layout[:4])[0] < 0:
         raise ValueError(
             f"the patches reach to element {layout.span - 1} of a sample, "
             f"but samples have {samples.shape[1]} elements."
@@ -99,7 +99,14 @@ def check_filters(filters: FloatArray, patch_dim: int) -> None:
         )
 
 
-# A fit needs the same offsets for every block of samples.
+# Every step of a fit needs the same numbers.
+@lru_cache(maxsize=64)
+def _reach(*layout: tuple[int, ...]) -> tuple[int, int]:
+    """The first and the last element of a sample that are in a patch."""
+    base, tap = _offsets(*layout[:2]), _offsets(*layout[2:])
+    return int(base.min() + tap.min()), int(base.max() + tap.max())
+
+
 @lru_cache(maxsize=64)
 def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray[np.intp]:
     offsets = np.zeros(1, dtype=np.intp)

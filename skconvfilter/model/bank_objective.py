@@ -196,7 +196,7 @@ class BankObjective(SquaredError):
         columns[:, :-1] = by_bank.transpose(1, 2, 0)
         values = self._pooled(products, signs)
         np.subtract(values, targets, out=columns[:, -1])
-        return columns, np.abs(values).max(axis=1)
+        return columns, values
 
     def _pooled(self, products: FloatArray, signs: Array) -> Array:
         """Values (R, n_block) from the preactivations of all filters of all banks."""
@@ -284,7 +284,7 @@ class RectifierBankObjective(BankObjective):
         np.multiply(A.reshape(jacobian.shape), weights, out=jacobian)
         values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
         np.subtract(values, targets, out=columns[:, -1])
-        return columns, np.abs(values).max(axis=1)
+        return columns, values
 
 
 def make_bank_objective(

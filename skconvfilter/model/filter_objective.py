@@ -119,7 +119,7 @@ class FilterObjective(SquaredError):
         np.multiply(A, signs[:, np.newaxis, np.newaxis], out=columns[:, :-1])
         values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
         np.subtract(values, targets, out=columns[:, -1])
-        return columns, np.abs(values).max(axis=1)
+        return columns, values
 
 
 def _mean_patch_moments(objective: FilterObjective, rows: Rows) -> Moments:

@@ -179,13 +179,13 @@ class SquaredError(ABC):
     def _columns(
         self, block: Any, targets: Array, W: FloatArray, signs: Array
     ) -> tuple[Array, Array]:
-        """Derivatives and errors, with the largest absolute value of each model.
+        """Derivatives and errors of the models, and their values.
 
         Returns
         -------
         columns : ndarray of shape (R, n_parameters + 1, n_block)
             Derivatives of the values with respect to the parameters and, last, errors.
-        max_abs_output : ndarray of shape (R,)
+        values : ndarray of shape (R, n_block)
         """
 
     @property
@@ -286,17 +286,23 @@ class SquaredError(ABC):
         of samples, which is estimated from the pairs in the batch: one sample has none.
         """
         # Blocks are read in order; the sum does not depend on it.
-        moments = _error_moments(self, np.sort(rows), W=W, signs=signs, order=1)
+        rows = np.sort(rows)
+        targets, weights = self.targets[rows], self.sample_weight[rows]
         n_batch, n_samples = len(rows), self.n_samples
-        total = self._total_weight
+        share, factor = n_batch / n_samples, 1.0
         if self.fit_intercept:
-            scatter = moments.scatter[:, :-1, 0] * (moments.weight / total)
-            share = n_batch * (n_batch - 1) / (n_samples * max(n_samples - 1, 1))
-        else:
-            products = moments.scatter + moments.weight * _outer(moments.mean, 1)
-            scatter = products[:, :-1, 0]
-            share = n_batch / n_samples
-        gradient = scatter / (total * share) if share > 0 else 0.0 * scatter
+            share *= (n_batch - 1) / max(n_samples - 1, 1)
+            factor = weights.sum() / self._total_weight
+        block, parts = self._block(rows), []
+        for group in _groups(n_batch * (len(W) + 1), len(signs)):
+            columns, _ = self._columns(block, targets, W[:, group], signs[group])
+            errors = columns[:, -1]
+            if self.fit_intercept:
+                errors = errors - np.average(errors, axis=1, weights=weights, keepdims=True)
+            products = columns[:, :-1] @ (errors * weights)[:, :, np.newaxis]
+            parts.append(products[:, :, 0])
+        scale = factor / (self._total_weight * share) if share > 0 else 0.0
+        gradient = scale * np.concatenate(parts)
         return gradient + self._penalties(signs)[:, np.newaxis] * W.T
 
     def constant_loss(self, signs: Array) -> float:
@@ -491,25 +497,28 @@ def _error_moments(
     """
     block = objective._block(rows)
     targets, weights = objective.targets[rows], objective.sample_weight[rows]
-    n_elements = len(targets) * (len(W) + 1 if order else 1)
-    n_models = max(_MIN_MODELS, _MAX_COLUMN_ELEMENTS // n_elements)
-    if n_elements >= _LARGE_BLOCK:
-        n_models = 1
     parts = []
-    for start in range(0, len(signs), n_models):
-        group = slice(start, start + n_models)
+    for group in _groups(len(targets) * (len(W) + 1 if order else 1), len(signs)):
         here = W[:, group], signs[group]
         if order == 0:
             values = objective._values(block, *here)
             columns = (values - targets)[:, np.newaxis]
-            max_abs_output = np.abs(values).max(axis=1)
         else:
-            columns, max_abs_output = objective._columns(block, targets, *here)
+            columns, values = objective._columns(block, targets, *here)
+        max_abs_output = np.abs(values).max(axis=1)
         if with_values:
             columns = np.insert(columns, -1, columns[:, -1] + targets, axis=1)
         n_against = columns.shape[1] if order == 2 else 1 + with_values
         parts.append(Moments.of(columns, weights, max_abs_output, n_against))
     return parts[0] if len(parts) == 1 else Moments.join(parts)
+
+
+def _groups(n_elements: int, n_models: int) -> Iterable[slice]:
+    """Cut models into groups whose columns, of so many elements each, stay small."""
+    length = max(_MIN_MODELS, _MAX_COLUMN_ELEMENTS // n_elements)
+    if n_elements >= _LARGE_BLOCK:
+        length = 1
+    return (slice(start, start + length) for start in range(0, n_models, length))
 
 
 def _value_moments(
