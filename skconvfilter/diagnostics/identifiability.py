@@ -279,6 +279,6 @@ def _is_distinct(fit: FitAtHand, end: Array, share: float = 1.0) -> bool:
     mine, theirs = linear_sum_assignment(cost)
     matched = factors[mine, theirs][:, np.newaxis] * filters[theirs]
     # The intercept and the output scale of the other minimum are its own.
-    covariance = fit.covariance[: end.size, : end.size] / share
-    distance, df = squared_distance((matched - model.filters).ravel(), covariance)
+    region = fit.region[: end.size, : end.size] / share
+    distance, df = squared_distance((matched - model.filters).ravel(), region)
     return bool(distance > chi2.isf(_LEAST_PROBABILITY, df))

@@ -33,6 +33,7 @@ class FitAtHand:
     linearization: Linearization
     penalty: Array  # (n_params,)
     covariance: Array  # (n_params, n_params) of the parameters in the units of the model
+    region: Array  # the same, not narrowed where the loss is nearly flat
     nonlinearity: float
 
     @property
@@ -64,6 +65,10 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     ``theta + d``, then ``J' (f(theta + d) - f(theta))`` is J' times the noise. This is
     ``J' J d`` for derivatives that do not change. Here it is ``G d`` plus a rest, by least
     squares over moves d within the confidence region, and the rest adds to the noise.
+
+    A nearly flat loss makes this region so large that moves within it change most
+    activations. These changes then limit the parameters. They narrow the covariance, but
+    not the region, because rivals within it are no other minima.
     """
     objective = model.objective(data.samples, data.y, data.weights)
     derivatives, residuals = model.jacobian(objective)
@@ -75,21 +80,20 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     root, meat = linearization.root, linearization.meat(kind, data.groups)
     covariance = root @ meat @ root.T
     fit = FitAtHand(
-        model, data, objective, derivatives, linearization, penalty, covariance, 0.0
-    )
+        model, data, objective, derivatives, linearization, penalty, covariance, covariance,
+        0.0,
+    )  # fmt: skip
     if fit.is_exact:
         return fit
     moves, inverse = _moves(covariance)
     nonlinearity, forth, back = _departures(fit, moves)
-    if nonlinearity > _LARGE:
-        covariance = _with_mean_information(fit, meat)
-        return replace(fit, covariance=covariance, nonlinearity=nonlinearity)
     # Least squares over d and -d: the slope has the odd part, and the rest is the even one.
     slope = np.eye(len(forth)) + (forth - back) / 2 @ inverse @ root
     rest = (forth + back) / 2
     root = root @ np.linalg.inv(slope)
-    covariance = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
-    return replace(fit, covariance=covariance, nonlinearity=nonlinearity)
+    region = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
+    covariance = _with_mean_information(fit, meat) if nonlinearity > _LARGE else region
+    return replace(fit, covariance=covariance, region=region, nonlinearity=nonlinearity)
 
 
 def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
