@@ -148,7 +148,7 @@ def _doubts(fit: FitAtHand, found: Identifiability) -> list[str]:
 
 def _relative_step(fit: FitAtHand) -> float:
     step = np.abs(fit.linearization.step(fit.penalty * fit.model.theta))
-    errors = np.sqrt(np.diag(fit.covariance))
+    errors = np.sqrt(np.diag(fit.region))
     return float(np.max(step[errors > 0] / errors[errors > 0], initial=0.0))
 
 

@@ -17,7 +17,8 @@ _MAX_PAIRS = 64
 _ROWS = 1000
 # Derivatives at the estimate say little above this nonlinearity. Their squares are then
 # averaged over the confidence region, which becomes smaller by it, so this is repeated.
-_LARGE, _N_AVERAGES = 2.0, 2
+# A few pairs of moves are enough for this.
+_LARGE, _N_AVERAGES, _AVERAGED_PAIRS = 2.0, 2, 12
 # Variances of moves, relative to the largest one, that are zero but for rounding.
 _FLAT = 1e-14
 
@@ -103,7 +104,7 @@ def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
     root, covariance = fit.linearization.root, fit.covariance
     penalty = root.T * fit.penalty @ root
     for _ in range(_N_AVERAGES):
-        moves = _moves(covariance)[0]
+        moves = _moves(covariance)[0][:, :_AVERAGED_PAIRS]
         information = np.zeros_like(penalty)
         for move in np.hstack([moves, -moves]).T:
             derivatives = roots * fit.model.moved(move).jacobian(part)[0] @ root
