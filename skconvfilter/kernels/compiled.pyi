@@ -1,5 +1,8 @@
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 
 INTERFACE: int
@@ -7,6 +10,7 @@ INTERFACE: int
 class PackedSamples(NamedTuple):
     groups: FloatArray
     n_samples: int
+    nonzero: NDArray[np.intp] | None
 
 def instruction_sets() -> list[str]: ...
 

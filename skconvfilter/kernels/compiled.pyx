@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skconvfilter.kernels.layout import check_filters, check_samples
+from skconvfilter.kernels.layout import check_filters, check_samples, nearest_nonzero
 
 cdef extern from "lanes.h" nogil:
     enum:
@@ -26,6 +26,9 @@ cdef extern from "lanes.h" nogil:
         const Py_ssize_t *tap
         const void *gate
         Py_ssize_t has_bias
+        const Py_ssize_t *next_nonzero
+        const Py_ssize_t *last_nonzero
+        Py_ssize_t run_length
 
     ctypedef void (*lanes_kernel)(
         const lanes_problem *, const void *, const void *, void *, void *
@@ -52,7 +55,7 @@ ctypedef enum kernel_number:
     MEAN_PATCHES
 
 # What the Python side expects of this module; it changes with the functions below.
-INTERFACE = 2
+INTERFACE = 3
 
 
 class PackedSamples(NamedTuple):
@@ -60,6 +63,7 @@ class PackedSamples(NamedTuple):
 
     groups: np.ndarray  # (n_groups, n_features, n_lanes), aligned to GROUP_BYTES
     n_samples: int
+    nonzero: np.ndarray | None  # (2, n_features), see layout.nearest_nonzero
 
 
 def instruction_sets():
@@ -115,9 +119,10 @@ cdef class Kernel:
         check_samples(samples, layout)
         if not samples.flags.aligned or samples.strides[0] % samples.itemsize:
             samples = samples.copy()
+        nonzero = nearest_nonzero(samples, layout)
         if samples.dtype == np.float32:
-            return _pack[float](samples)
-        return _pack[double](samples)
+            return PackedSamples(_pack[float](samples), len(samples), nonzero)
+        return PackedSamples(_pack[double](samples), len(samples), nonzero)
 
     def active_mean_patches(self, packed, layout, filters, gate=None):
         """Shape (n_filters, patch_dim, n_samples); see ``dispatch.Kernel``."""
@@ -134,15 +139,20 @@ cdef class Kernel:
         return self._run(packed, layout, filters, MEAN_PATCHES)[0]
 
     cdef _run(self, packed, layout, filters, kernel_number what, gate=None):
-        groups, n = packed
+        groups, n, nonzero = packed
         base, tap = layout.base, layout.tap
+        run = None if nonzero is None else layout.run_length
         filters = _rows(filters, groups, layout)
         if gate is not None:
             gate = _rows(gate[:, np.newaxis], groups, layout)[0]
         if groups.dtype == np.float32:
-            out = _run[float](&self._set.f32, what, groups, n, base, tap, filters, gate)
+            out = _run[float](
+                &self._set.f32, what, groups, n, nonzero, run, base, tap, filters, gate
+            )
         else:
-            out = _run[double](&self._set.f64, what, groups, n, base, tap, filters, gate)
+            out = _run[double](
+                &self._set.f64, what, groups, n, nonzero, run, base, tap, filters, gate
+            )
         if layout.constant and what != MEAN_ACTIVATIONS:
             out[:, -1] *= layout.constant
         return out
@@ -179,7 +189,7 @@ cdef _pack(const real[:, :] samples):
                 lanes_pack_f64(
                     &samples[0, 0], n_samples, row_step, n_features, &out[0, 0, 0]
                 )
-    return PackedSamples(groups, n_samples)
+    return groups
 
 
 cdef _run(
@@ -187,6 +197,8 @@ cdef _run(
     kernel_number what,
     const real[:, :, ::1] groups,
     Py_ssize_t n_samples,
+    const Py_ssize_t[:, ::1] nonzero,
+    run_length,
     const Py_ssize_t[::1] base,
     const Py_ssize_t[::1] tap,
     const real[:, ::1] filters,
@@ -201,6 +213,7 @@ cdef _run(
     problem.n_patches, problem.patch_dim = base.shape[0], tap.shape[0]
     problem.n_filters = filters.shape[0]
     problem.has_bias = filters.shape[1] - problem.patch_dim
+    problem.run_length = problem.patch_dim if run_length is None else run_length
     _check_filters(
         problem.has_bias in (0, 1) and (gate is None or gate.shape[0] == filters.shape[1])
     )
@@ -210,6 +223,11 @@ cdef _run(
         and n_samples >= 0
     )
     _check_offsets(base, tap, problem.n_features)
+    _check_groups(
+        nonzero is None
+        or (nonzero.shape[0] == 2 and nonzero.shape[1] == problem.n_features)
+    )
+    _check_runs(problem.patch_dim, problem.run_length)
     n_rows = 1 if what == MEAN_ACTIVATIONS else filters.shape[1]
     dtype = np.dtype(f"f{sizeof(real)}")
     result = _empty((problem.n_filters, n_rows, problem.n_groups * n_lanes), dtype)
@@ -218,6 +236,8 @@ cdef _run(
         out, scratch = result, _empty((size,), dtype)
         problem.base, problem.tap = &base[0], &tap[0]
         problem.gate = NULL if gate is None else &gate[0]
+        problem.next_nonzero = NULL if nonzero is None else &nonzero[0, 0]
+        problem.last_nonzero = NULL if nonzero is None else &nonzero[1, 0]
         _check_groups(<size_t>&groups[0, 0, 0] % GROUP_BYTES == 0)
         if what == ACTIVE_MEAN_PATCHES:
             kernel = kernels.active_mean_patches
@@ -247,6 +267,11 @@ cdef _check_offsets(
     cdef Py_ssize_t furthest_tap = _furthest(tap, n_features)
     if min(furthest_base, furthest_tap) < 0 or furthest_base + furthest_tap >= n_features:
         raise ValueError(f"the patches reach beyond the {n_features} elements of a sample.")
+
+
+cdef _check_runs(Py_ssize_t patch_dim, Py_ssize_t run_length):
+    if run_length < 1 or patch_dim % run_length != 0:
+        raise ValueError("the entries of a patch are not runs of the same length.")
 
 
 cdef Py_ssize_t _furthest(

@@ -7,7 +7,7 @@ from skconvfilter.kernels import reference
 from skconvfilter.kernels.layout import FloatArray, PatchLayout
 
 # The version of the compiled module's functions that these sources call.
-_INTERFACE = 2
+_INTERFACE = 3
 
 why_not_compiled: str | None = None
 # Type checkers take `compiled` for the module, which is there in a complete installation:

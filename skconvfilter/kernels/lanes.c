@@ -25,6 +25,32 @@ typedef enum { ACTIVE_MEAN_PATCHES, ACTIVATIONS, MEAN_PATCHES } mode;
 /* The filters that are worked on next, of those that are left. */
 #define FILTERS_AT_A_TIME(left) ((left) >= 4 ? 4 : (left) >= 2 ? 2 : 1)
 
+/* From the first to before the last of some entries of a patch. */
+typedef struct {
+    ptrdiff_t first, end;
+} entries;
+
+/* Those of a run that are not 0 in all patches of a tile; `step` as for a tile. */
+INLINE entries nonzero_entries(const lanes_problem *problem, const int n_patches,
+                               const int step, const ptrdiff_t *base, ptrdiff_t run)
+{
+    const ptrdiff_t length = problem->run_length, reach = step * (n_patches - 1);
+    entries found = {run, run + length};
+    if (problem->next_nonzero == NULL)
+        return found;
+    ptrdiff_t first = length, end = 0;
+    for (int i = 0; i < (step ? 1 : n_patches); i++) {
+        const ptrdiff_t start = base[i] + problem->tap[run];
+        const ptrdiff_t next = problem->next_nonzero[start] - start - reach;
+        const ptrdiff_t last = problem->last_nonzero[start + reach + length - 1] - start;
+        first = next < first ? next : first;
+        end = last + 1 > end ? last + 1 : end;
+    }
+    found.first += first < 0 ? 0 : first;
+    found.end = run + (end < length ? end : length);
+    return found;
+}
+
 /* The kernels of an instruction set for a dtype, as the template names them. */
 #define KERNELS(isa, dtype)                                                             \
     {lanes_active_mean_patches_##isa##_##dtype, lanes_mean_activations_##isa##_##dtype, \

@@ -19,6 +19,12 @@ typedef struct {
     /* 1: a filter has one entry more, its bias, which is added to every preactivation, and
      * active_mean_patches has one row more, the share of the active patches. */
     ptrdiff_t has_bias;
+    /* NULL, or for every element of a sample the next and the last, itself included, that
+     * is not 0 in all samples, (n_features,) each; n_features and -1 where there is none.
+     * Products with the others are then left out. */
+    const ptrdiff_t *next_nonzero, *last_nonzero;
+    /* The entries of a patch are runs of this many neighbours in the sample. */
+    ptrdiff_t run_length;
 } lanes_problem;
 
 /* All pointers are to float or to double, as the table says; with L lanes,

@@ -29,11 +29,12 @@
  * (patch_dim, n_filters), and behind it with a bias the numbers of active patches,
  * (n_filters,); for the activations it is (n_filters,). */
 INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_filters,
-                              const mode what, const REAL *x, const ptrdiff_t *base,
-                              const ptrdiff_t *tap, ptrdiff_t patch_dim,
-                              const REAL *weights, const REAL *bias, const REAL *gate,
-                              REAL *sums)
+                              const mode what, const lanes_problem *problem,
+                              const REAL *x, const ptrdiff_t *base, const REAL *weights,
+                              const REAL *bias, REAL *sums)
 {
+    const ptrdiff_t patch_dim = problem->patch_dim, *tap = problem->tap;
+    const REAL *gate = problem->gate;
     const REAL *patch[MAX_TILE];
     VEC response[MAX_TILE * MAX_FILTERS], active[MAX_TILE * MAX_FILTERS];
     UNROLL
@@ -43,19 +44,22 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
     for (int j = 0; j < n_patches * n_filters; j++)
         response[j] = OP(set1)(what == MEAN_PATCHES ? 1 : bias ? bias[j % n_filters] : 0);
     if (what != MEAN_PATCHES)
-        for (ptrdiff_t t = 0; t < patch_dim; t++) {
-            const ptrdiff_t offset = tap[t] * LANES;
-            VEC entry[MAX_TILE];
-            UNROLL
-            for (int i = 0; i < n_patches; i++)
-                entry[i] = OP(load)(PATCH(i) + offset);
-            UNROLL
-            for (int r = 0; r < n_filters; r++) {
-                const VEC weight = OP(set1)(weights[t * n_filters + r]);
+        for (ptrdiff_t run = 0; run < patch_dim; run += problem->run_length) {
+            const entries span = nonzero_entries(problem, n_patches, step, base, run);
+            for (ptrdiff_t t = span.first; t < span.end; t++) {
+                const ptrdiff_t offset = tap[t] * LANES;
+                VEC entry[MAX_TILE];
                 UNROLL
                 for (int i = 0; i < n_patches; i++)
-                    response[i * n_filters + r] =
-                        OP(fmadd)(entry[i], weight, response[i * n_filters + r]);
+                    entry[i] = OP(load)(PATCH(i) + offset);
+                UNROLL
+                for (int r = 0; r < n_filters; r++) {
+                    const VEC weight = OP(set1)(weights[t * n_filters + r]);
+                    UNROLL
+                    for (int i = 0; i < n_patches; i++)
+                        response[i * n_filters + r] =
+                            OP(fmadd)(entry[i], weight, response[i * n_filters + r]);
+                }
             }
         }
     if (what == ACTIVATIONS) {
@@ -77,11 +81,14 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
         UNROLL
         for (int i = 0; i < n_patches; i++)
             inside[i] = OP(set1)(bias ? gate[patch_dim] : 0);
-        for (ptrdiff_t t = 0; t < patch_dim; t++) {
-            const VEC weight = OP(set1)(gate[t]);
-            UNROLL
-            for (int i = 0; i < n_patches; i++)
-                inside[i] = OP(fmadd)(OP(load)(PATCH(i) + tap[t] * LANES), weight, inside[i]);
+        for (ptrdiff_t run = 0; run < patch_dim; run += problem->run_length) {
+            const entries span = nonzero_entries(problem, n_patches, step, base, run);
+            for (ptrdiff_t t = span.first; t < span.end; t++) {
+                const VEC weight = OP(set1)(gate[t]);
+                UNROLL
+                for (int i = 0; i < n_patches; i++)
+                    inside[i] = OP(fmadd)(OP(load)(PATCH(i) + tap[t] * LANES), weight, inside[i]);
+            }
         }
         UNROLL
         for (int i = 0; i < n_patches; i++)
@@ -90,19 +97,22 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
         for (int j = 0; j < n_patches * n_filters; j++)
             active[j] = OP(mul)(active[j], inside[j / n_filters]);
     }
-    for (ptrdiff_t t = 0; t < patch_dim; t++) {
-        const ptrdiff_t offset = tap[t] * LANES;
-        VEC entry[MAX_TILE];
-        UNROLL
-        for (int i = 0; i < n_patches; i++)
-            entry[i] = OP(load)(PATCH(i) + offset);
-        UNROLL
-        for (int r = 0; r < n_filters; r++) {
-            VEC sum = OP(load)(sums + (t * n_filters + r) * LANES);
+    for (ptrdiff_t run = 0; run < patch_dim; run += problem->run_length) {
+        const entries span = nonzero_entries(problem, n_patches, step, base, run);
+        for (ptrdiff_t t = span.first; t < span.end; t++) {
+            const ptrdiff_t offset = tap[t] * LANES;
+            VEC entry[MAX_TILE];
             UNROLL
             for (int i = 0; i < n_patches; i++)
-                sum = OP(fmadd)(active[i * n_filters + r], entry[i], sum);
-            OP(store)(sums + (t * n_filters + r) * LANES, sum);
+                entry[i] = OP(load)(PATCH(i) + offset);
+            UNROLL
+            for (int r = 0; r < n_filters; r++) {
+                VEC sum = OP(load)(sums + (t * n_filters + r) * LANES);
+                UNROLL
+                for (int i = 0; i < n_patches; i++)
+                    sum = OP(fmadd)(active[i * n_filters + r], entry[i], sum);
+                OP(store)(sums + (t * n_filters + r) * LANES, sum);
+            }
         }
     }
     if (bias) {
@@ -125,8 +135,7 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
                                const REAL *next, const REAL *weights, REAL *sums)
 {
     const ptrdiff_t k = problem->n_patches, p = problem->patch_dim;
-    const ptrdiff_t *base = problem->base, *tap = problem->tap;
-    const REAL *gate = problem->gate;
+    const ptrdiff_t *base = problem->base;
     const REAL *bias = problem->has_bias ? weights + p * n_filters : NULL;
     const ptrdiff_t n_rows = what == ACTIVATIONS ? 1 : p + problem->has_bias;
     const ptrdiff_t n_sums = n_rows * n_filters;
@@ -141,14 +150,14 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
             PREFETCH(next + j * LANES);
         for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
             if (n == 1)
-                NAME(tile)(1, 0, n_filters, what, group + lane, base + i, tap, p, weights,
-                           bias, gate, sums + lane);
+                NAME(tile)(1, 0, n_filters, what, problem, group + lane, base + i, weights,
+                           bias, sums + lane);
             else if (neighbours)
-                NAME(tile)(tile, 1, n_filters, what, group + lane, base + i, tap, p,
-                           weights, bias, gate, sums + lane);
+                NAME(tile)(tile, 1, n_filters, what, problem, group + lane, base + i,
+                           weights, bias, sums + lane);
             else
-                NAME(tile)(tile, 0, n_filters, what, group + lane, base + i, tap, p,
-                           weights, bias, gate, sums + lane);
+                NAME(tile)(tile, 0, n_filters, what, problem, group + lane, base + i,
+                           weights, bias, sums + lane);
         i += n;
     }
 }

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
+# Entries of a window, and of its runs of neighbours, from which on zeros are skipped.
+_LONG_WINDOW, _LONG_RUN = 128, 8
+
 
 class PatchLayout(NamedTuple):
     """Patches as `base[i] + tap[t]` offsets into one flat sample.
@@ -61,6 +64,12 @@ class PatchLayout(NamedTuple):
         return _offsets(self.window_shape, self.window_strides)
 
     @property
+    def run_length(self) -> int:
+        """Number of entries of a patch, from any multiple of it on, that are neighbours."""
+        gaps = np.flatnonzero(np.diff(self.tap) != 1)
+        return int(gaps[0]) + 1 if len(gaps) else self.window_size
+
+    @property
     def span(self) -> int:
         """Length of the shortest flat sample that holds all patches."""
         return _reach(*self[:4])[1] + 1
@@ -89,6 +98,30 @@ def check_samples(samples: FloatArray, layout: PatchLayout) -> None:
             f"the patches reach to element {layout.span - 1} of a sample, "
             f"but samples have {samples.shape[1]} elements."
         )
+
+
+def nearest_nonzero(samples: FloatArray, layout: PatchLayout) -> NDArray[np.intp] | None:
+    """The elements next to each that are not 0 in all samples, or None where all count.
+
+    Long windows on padded images are 0 for the most part: with these positions a kernel
+    finds quickly where a run of entries begins and ends that are not. Short windows take
+    less time without.
+
+    Returns
+    -------
+    positions : ndarray of shape (2, n_features) or None
+        The next one, the element itself included, and the last one; `n_features` and -1
+        where there is none.
+    """
+    if layout.window_size < _LONG_WINDOW or layout.run_length < _LONG_RUN:
+        return None
+    nonzero = samples.any(axis=0)
+    if nonzero.all():
+        return None
+    elements = np.arange(nonzero.size)
+    following = np.where(nonzero, elements, nonzero.size)[::-1]
+    last = np.maximum.accumulate(np.where(nonzero, elements, -1))
+    return np.stack([np.minimum.accumulate(following)[::-1], last])
 
 
 def check_filters(filters: FloatArray, patch_dim: int) -> None:

@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skconvfilter.kernels.layout import FloatArray
-from skconvfilter.model.bank import bank_blocks, block_patches
+from skconvfilter.kernels.reference import append_constant
+from skconvfilter.model.bank import bank_blocks
 from skconvfilter.model.geometry import PatchGeometry
 
 # Patches, for each entry, that their second moment is taken from; and the least share of
 # the identity in the metric, without which directions that no patch has would be free.
 _PATCHES_PER_ENTRY, _RIDGE, _LEAST_SPREAD = 5000, 1e-3, 1e-9
-# Where patches are long: multiply-adds, but some patches, for each entry.
-_MAX_WORK, _LEAST_PER_ENTRY = 5e9, 20
+# Entries of long patches, of which fewer are used: multiply-adds, but some for each entry.
+_LONG, _MAX_WORK, _LEAST_PER_ENTRY = 100, 5e8, 4
 # Samples that they are from, at least.
 _LEAST_SAMPLES = 100
 
@@ -48,15 +49,17 @@ def patch_moments(
     """Weighted means of ``Z Z'`` and of Z over the patches of the first samples."""
     layout = geometry.layout
     n_patches = _PATCHES_PER_ENTRY * layout.patch_dim
-    if n_patches * layout.patch_dim**2 > _MAX_WORK:
+    if layout.patch_dim > _LONG:
         least = _LEAST_PER_ENTRY * layout.patch_dim
         n_patches = max(int(_MAX_WORK / layout.patch_dim**2), least)
     # Neighbours are much alike: better some patches of many samples than all of a few.
     every = max(1, min(len(samples), _LEAST_SAMPLES) * layout.n_patches // n_patches)
+    entries = layout.base[::every, np.newaxis] + layout.tap
     moment, total = np.zeros((layout.patch_dim, layout.patch_dim)), 0.0
     mean = np.zeros(layout.patch_dim)
     for rows in bank_blocks(len(samples), layout, 1):
-        patches = block_patches(np.asarray(samples[rows]), geometry)[:, ::every]
+        padded = geometry.pad(np.asarray(samples[rows]))
+        patches = append_constant(padded[:, entries], layout)
         roots = np.repeat(np.sqrt(weights[rows]), patches.shape[1])
         flat = roots[:, np.newaxis] * patches.reshape(-1, layout.patch_dim)
         moment += flat.T @ flat

@@ -371,11 +371,15 @@ class SquaredError(ABC):
         Least squares for one number: c = <f, y> / <f, f>, about the means where there is
         an intercept. 0 where the values do not vary.
         """
+        return self.best_scale_and_gain(W, signs)[0]
+
+    def best_scale_and_gain(self, W: FloatArray, signs: Array) -> tuple[Array, Array]:
+        """The same, and what each takes off the mean squared error, (R,)."""
         power, product, _, mean_square = self.products(W, signs)
         rounding = mean_square * (ROUNDING_UNITS * self.precision) ** 2
         scale = np.zeros(len(power))
         np.divide(product, power, out=scale, where=power > rounding)
-        return scale
+        return scale, scale * product
 
     def _evaluate(self, W: FloatArray, signs: Array, order: int) -> Evaluation:
         moments_of = partial(

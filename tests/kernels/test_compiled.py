@@ -88,7 +88,7 @@ def test_any_number_of_patches_fits_the_tiles(kernel, dtype, step):
 @pytest.mark.parametrize("n_samples", N_SAMPLES)
 def test_samples_lie_in_aligned_lanes_and_the_rest_is_zero(kernel, dtype, n_samples):
     case = integer_case(n_samples, 1, dtype)
-    groups, n = kernel.pack(case.samples, GRID)
+    groups, n, _ = kernel.pack(case.samples, GRID)
     n_lanes = 64 // case.samples.itemsize
     assert n == n_samples
     assert groups.shape == (-(-n // n_lanes), 49, n_lanes)
@@ -239,7 +239,8 @@ PACKED = {
 def test_corrupted_packed_samples_are_refused(kernel, dtype, change):
     case = integer_case(17, 3, dtype)
     packed = kernel.pack(case.samples, GRID)
-    wrong = compiled.PackedSamples(*change(*packed))
+    groups, n_samples = change(packed.groups, packed.n_samples)
+    wrong = packed._replace(groups=groups, n_samples=n_samples)
     assert_refused(kernel, wrong, GRID, case.filters)
 
 
