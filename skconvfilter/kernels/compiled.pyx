@@ -12,7 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skconvfilter.kernels.layout import check_filters, check_samples, nearest_nonzero
+from skconvfilter.kernels.layout import (
+    LONG_WINDOW,
+    check_filters,
+    check_samples,
+    nearest_nonzero,
+)
 
 cdef extern from "lanes.h" nogil:
     enum:
@@ -28,7 +33,7 @@ cdef extern from "lanes.h" nogil:
         Py_ssize_t has_bias
         const Py_ssize_t *next_nonzero
         const Py_ssize_t *last_nonzero
-        Py_ssize_t run_length
+        Py_ssize_t run_length, long_runs
 
     ctypedef void (*lanes_kernel)(
         const lanes_problem *, const void *, const void *, void *, void *
@@ -56,6 +61,9 @@ ctypedef enum kernel_number:
 
 # What the Python side expects of this module; it changes with the functions below.
 INTERFACE = 3
+
+# Entries of a run from which on windows are treated run by run.
+_LONG_RUN = 8
 
 
 class PackedSamples(NamedTuple):
@@ -141,17 +149,16 @@ cdef class Kernel:
     cdef _run(self, packed, layout, filters, kernel_number what, gate=None):
         groups, n, nonzero = packed
         base, tap = layout.base, layout.tap
-        run = None if nonzero is None else layout.run_length
         filters = _rows(filters, groups, layout)
         if gate is not None:
             gate = _rows(gate[:, np.newaxis], groups, layout)[0]
         if groups.dtype == np.float32:
             out = _run[float](
-                &self._set.f32, what, groups, n, nonzero, run, base, tap, filters, gate
+                &self._set.f32, what, groups, n, nonzero, base, tap, filters, gate
             )
         else:
             out = _run[double](
-                &self._set.f64, what, groups, n, nonzero, run, base, tap, filters, gate
+                &self._set.f64, what, groups, n, nonzero, base, tap, filters, gate
             )
         if layout.constant and what != MEAN_ACTIVATIONS:
             out[:, -1] *= layout.constant
@@ -198,7 +205,6 @@ cdef _run(
     const real[:, :, ::1] groups,
     Py_ssize_t n_samples,
     const Py_ssize_t[:, ::1] nonzero,
-    run_length,
     const Py_ssize_t[::1] base,
     const Py_ssize_t[::1] tap,
     const real[:, ::1] filters,
@@ -213,7 +219,6 @@ cdef _run(
     problem.n_patches, problem.patch_dim = base.shape[0], tap.shape[0]
     problem.n_filters = filters.shape[0]
     problem.has_bias = filters.shape[1] - problem.patch_dim
-    problem.run_length = problem.patch_dim if run_length is None else run_length
     _check_filters(
         problem.has_bias in (0, 1) and (gate is None or gate.shape[0] == filters.shape[1])
     )
@@ -227,7 +232,6 @@ cdef _run(
         nonzero is None
         or (nonzero.shape[0] == 2 and nonzero.shape[1] == problem.n_features)
     )
-    _check_runs(problem.patch_dim, problem.run_length)
     n_rows = 1 if what == MEAN_ACTIVATIONS else filters.shape[1]
     dtype = np.dtype(f"f{sizeof(real)}")
     result = _empty((problem.n_filters, n_rows, problem.n_groups * n_lanes), dtype)
@@ -236,8 +240,14 @@ cdef _run(
         out, scratch = result, _empty((size,), dtype)
         problem.base, problem.tap = &base[0], &tap[0]
         problem.gate = NULL if gate is None else &gate[0]
-        problem.next_nonzero = NULL if nonzero is None else &nonzero[0, 0]
-        problem.last_nonzero = NULL if nonzero is None else &nonzero[1, 0]
+        problem.run_length, problem.long_runs = problem.patch_dim, 0
+        problem.next_nonzero = problem.last_nonzero = NULL
+        run_length = _run_length(tap)
+        if problem.patch_dim >= LONG_WINDOW and run_length >= _LONG_RUN:
+            problem.run_length, problem.long_runs = run_length, 1
+            if nonzero is not None:
+                problem.next_nonzero = &nonzero[0, 0]
+                problem.last_nonzero = &nonzero[1, 0]
         _check_groups(<size_t>&groups[0, 0, 0] % GROUP_BYTES == 0)
         if what == ACTIVE_MEAN_PATCHES:
             kernel = kernels.active_mean_patches
@@ -269,9 +279,17 @@ cdef _check_offsets(
         raise ValueError(f"the patches reach beyond the {n_features} elements of a sample.")
 
 
-cdef _check_runs(Py_ssize_t patch_dim, Py_ssize_t run_length):
-    if run_length < 1 or patch_dim % run_length != 0:
-        raise ValueError("the entries of a patch are not runs of the same length.")
+cdef Py_ssize_t _run_length(const Py_ssize_t[::1] tap) noexcept nogil:
+    """The entries of a patch are runs of so many neighbours; 1 if runs differ."""
+    cdef Py_ssize_t i, length = 0
+    for i in range(tap.shape[0]):
+        if length == 0 and tap[i] != tap[0] + i:
+            length = i
+        if length > 0 and tap[i] != tap[i - i % length] + i % length:
+            return 1
+    if length == 0:
+        return tap.shape[0]
+    return length if tap.shape[0] % length == 0 else 1
 
 
 cdef Py_ssize_t _furthest(

@@ -12,11 +12,13 @@
 #define INLINE static inline __attribute__((always_inline))
 #define ATTRIBUTE(list) __attribute__(list)
 #define UNROLL _Pragma("GCC unroll 48")
+#define ALIGNED ATTRIBUTE((aligned(GROUP_BYTES)))
 #define PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #else
 #define INLINE static __forceinline
 #define ATTRIBUTE(list)
 #define UNROLL
+#define ALIGNED __declspec(align(GROUP_BYTES))
 #define PREFETCH(address) ((void)(address))
 #endif
 
@@ -24,6 +26,14 @@ typedef enum { ACTIVE_MEAN_PATCHES, ACTIVATIONS, MEAN_PATCHES } mode;
 
 /* The filters that are worked on next, of those that are left. */
 #define FILTERS_AT_A_TIME(left) ((left) >= 4 ? 4 : (left) >= 2 ? 2 : 1)
+
+INLINE int are_neighbours(const ptrdiff_t *base, ptrdiff_t n)
+{
+    int all = 1;
+    for (ptrdiff_t j = 1; j < n; j++)
+        all &= base[j] == base[0] + j;
+    return all;
+}
 
 /* From the first to before the last of some entries of a patch. */
 typedef struct {

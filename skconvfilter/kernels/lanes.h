@@ -23,8 +23,11 @@ typedef struct {
      * is not 0 in all samples, (n_features,) each; n_features and -1 where there is none.
      * Products with the others are then left out. */
     const ptrdiff_t *next_nonzero, *last_nonzero;
-    /* The entries of a patch are runs of this many neighbours in the sample. */
-    ptrdiff_t run_length;
+    /* The entries of a patch are runs of this many neighbours in the sample; whether they
+     * are many and long, so that it pays to let several tiles go through one run after
+     * another, as the elements that they share stay in the cache. If not, `run_length` is
+     * patch_dim. */
+    ptrdiff_t run_length, long_runs;
 } lanes_problem;
 
 /* All pointers are to float or to double, as the table says; with L lanes,

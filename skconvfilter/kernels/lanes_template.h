@@ -18,6 +18,8 @@
 #define NAME(name) JOIN(name, ISA, DTYPE)
 #define LANES ((ptrdiff_t)(GROUP_BYTES / sizeof(REAL)))
 #define MAX_TILE 12
+/* Tiles that go through the runs together. */
+#define MAX_STRIP 4
 
 /* Where patch i of a tile begins. With neighbours `step` elements apart, a number that the
  * compiler knows, all of them have one address register in common; else, with step 0, each
@@ -128,6 +130,79 @@ INLINE TARGET void NAME(tile)(const int n_patches, const int step, const int n_f
     }
 }
 
+/* Some tiles of neighbours for one filter, all of them one run after another, as a long
+ * window has more entries than the cache nearest to the processor holds. The same sums in
+ * the same order as tile by tile. */
+INLINE TARGET void NAME(strip)(const int tile, const mode what,
+                               const lanes_problem *problem, const REAL *group,
+                               const ptrdiff_t *base, const int n_tiles,
+                               const REAL *weights, const REAL *bias, REAL *sums)
+{
+    const ptrdiff_t patch_dim = problem->patch_dim, *tap = problem->tap;
+    ALIGNED REAL strip[MAX_STRIP * MAX_TILE * LANES];
+    const ptrdiff_t n = n_tiles * tile * LANES;
+    const VEC first = OP(set1)(what == MEAN_PATCHES ? 1 : bias ? bias[0] : 0);
+    for (ptrdiff_t j = 0; j < n; j += WIDTH)
+        OP(store)(strip + j, first);
+    for (ptrdiff_t run = 0; run < patch_dim && what != MEAN_PATCHES;
+         run += problem->run_length)
+        for (int j = 0; j < n_tiles; j++) {
+            const ptrdiff_t *patch = base + j * tile;
+            const entries span = nonzero_entries(problem, tile, 1, patch, run);
+            for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH) {
+                const REAL *x = group + *patch * LANES + lane;
+                REAL *out = strip + j * tile * LANES + lane;
+                VEC response[MAX_TILE];
+                UNROLL
+                for (int i = 0; i < tile; i++)
+                    response[i] = OP(load)(out + i * LANES);
+                for (ptrdiff_t t = span.first; t < span.end; t++) {
+                    const VEC weight = OP(set1)(weights[t]);
+                    UNROLL
+                    for (int i = 0; i < tile; i++)
+                        response[i] = OP(fmadd)(OP(load)(x + (tap[t] + i) * LANES), weight,
+                                                response[i]);
+                }
+                UNROLL
+                for (int i = 0; i < tile; i++)
+                    OP(store)(out + i * LANES, response[i]);
+            }
+        }
+    if (what == ACTIVATIONS) {
+        for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+            REAL *sum = sums + j % LANES;
+            OP(store)(sum, OP(add)(OP(load)(sum), OP(relu)(OP(load)(strip + j))));
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; j += WIDTH)
+        OP(store)(strip + j, OP(positive)(OP(load)(strip + j)));
+    for (ptrdiff_t run = 0; run < patch_dim; run += problem->run_length)
+        for (int j = 0; j < n_tiles; j++) {
+            const ptrdiff_t *patch = base + j * tile;
+            const entries span = nonzero_entries(problem, tile, 1, patch, run);
+            for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH) {
+                const REAL *x = group + *patch * LANES + lane;
+                VEC active[MAX_TILE];
+                UNROLL
+                for (int i = 0; i < tile; i++)
+                    active[i] = OP(load)(strip + (j * tile + i) * LANES + lane);
+                for (ptrdiff_t t = span.first; t < span.end; t++) {
+                    VEC sum = OP(load)(sums + t * LANES + lane);
+                    UNROLL
+                    for (int i = 0; i < tile; i++)
+                        sum = OP(fmadd)(active[i], OP(load)(x + (tap[t] + i) * LANES), sum);
+                    OP(store)(sums + t * LANES + lane, sum);
+                }
+            }
+        }
+    if (bias)
+        for (ptrdiff_t j = 0; j < n; j += WIDTH) {
+            REAL *count = sums + patch_dim * LANES + j % LANES;
+            OP(store)(count, OP(add)(OP(load)(count), OP(load)(strip + j)));
+        }
+}
+
 /* All patches of one group for a few filters. `next` is the group that comes next, or
  * NULL: the tiles fetch it into the cache, a little each. */
 INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode what,
@@ -141,13 +216,22 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
     const ptrdiff_t n_sums = n_rows * n_filters;
     const ptrdiff_t n_fetched = next ? (problem->n_features + k - 1) / k : 0;
     memset(sums, 0, (size_t)(n_sums * LANES) * sizeof(REAL));
-    for (ptrdiff_t i = 0; i < k;) {
-        const int n = k - i < tile ? 1 : tile;
-        int neighbours = 1;
-        for (int j = 1; j < n; j++)
-            neighbours &= base[i + j] == base[i] + j;
+    for (ptrdiff_t i = 0, n; i < k; i += n) {
+        n = k - i < tile ? 1 : tile;
+        const int neighbours = are_neighbours(base + i, n);
+        int n_tiles = 0;
+        if (n_filters == 1 && problem->long_runs && !problem->gate)
+            while (n_tiles < MAX_STRIP && (n_tiles + 1) * tile <= k - i &&
+                   are_neighbours(base + i + n_tiles * tile, tile))
+                n_tiles++;
+        if (n_tiles > 1)
+            n = n_tiles * tile;
         for (ptrdiff_t j = i * n_fetched; j < (i + n) * n_fetched; j++)
             PREFETCH(next + j * LANES);
+        if (n_tiles > 1) {
+            NAME(strip)(tile, what, problem, group, base + i, n_tiles, weights, bias, sums);
+            continue;
+        }
         for (ptrdiff_t lane = 0; lane < LANES; lane += WIDTH)
             if (n == 1)
                 NAME(tile)(1, 0, n_filters, what, problem, group + lane, base + i, weights,
@@ -158,7 +242,6 @@ INLINE TARGET void NAME(group)(const int tile, const int n_filters, const mode w
             else
                 NAME(tile)(tile, 0, n_filters, what, problem, group + lane, base + i,
                            weights, bias, sums + lane);
-        i += n;
     }
 }
 
@@ -221,6 +304,7 @@ KERNEL(mean_patches, MEAN_PATCHES)
 #undef KERNEL
 #undef PATCH
 #undef MAX_TILE
+#undef MAX_STRIP
 #undef LANES
 #undef NAME
 #undef JOIN

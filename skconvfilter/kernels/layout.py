@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
-# Entries of a window, and of its runs of neighbours, from which on zeros are skipped.
-_LONG_WINDOW, _LONG_RUN = 128, 8
+# Entries of a window from which on kernels may treat it run by run.
+LONG_WINDOW = 128
 
 
 class PatchLayout(NamedTuple):
@@ -64,12 +64,6 @@ class PatchLayout(NamedTuple):
         return _offsets(self.window_shape, self.window_strides)
 
     @property
-    def run_length(self) -> int:
-        """Number of entries of a patch, from any multiple of it on, that are neighbours."""
-        gaps = np.flatnonzero(np.diff(self.tap) != 1)
-        return int(gaps[0]) + 1 if len(gaps) else self.window_size
-
-    @property
     def span(self) -> int:
         """Length of the shortest flat sample that holds all patches."""
         return _reach(*self[:4])[1] + 1
@@ -113,7 +107,7 @@ def nearest_nonzero(samples: FloatArray, layout: PatchLayout) -> NDArray[np.intp
         The next one, the element itself included, and the last one; `n_features` and -1
         where there is none.
     """
-    if layout.window_size < _LONG_WINDOW or layout.run_length < _LONG_RUN:
+    if layout.window_size < LONG_WINDOW:
         return None
     nonzero = samples.any(axis=0)
     if nonzero.all():
