@@ -30,7 +30,7 @@ def row_blocks(n_samples: int, patch_dim: int, least_rows: int = 1) -> list[slic
 
 def moment_blocks(n_samples: int, n_parameters: int) -> list[slice]:
     """The same for matrices of parameters: long blocks, or to add them up takes longer."""
-    least_rows = min(n_parameters, _MOMENT_ELEMENTS // n_parameters)
+    least_rows = min(2 * n_parameters, _MOMENT_ELEMENTS // n_parameters)
     return row_blocks(n_samples, n_parameters, least_rows)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse.linalg import eigsh
 
 from skconvfilter.model.squared_error import Array, SquaredError
 
@@ -10,6 +11,8 @@ from skconvfilter.model.squared_error import Array, SquaredError
 _MAX_ROWS, _GROUP_ELEMENTS = 1000, 2**20
 # Work of the steps, see `step_work`, that all matrices may take; but some are needed.
 _MAX_WORK, _LEAST_MATRICES = 6e8, 2
+# Length of matrices from which on Lanczos steps, of this accuracy, are faster.
+_LONG, _TOL = 128, 1e-2
 
 
 def largest_curvature(
@@ -45,12 +48,27 @@ def largest_curvature(
     W, signs = W[:, :n_matrices], signs[:n_matrices]
     curvature = 0.0
     for matrices in _matrices(objective, W, signs):
-        largest = np.linalg.eigvalsh(matrices)[:, -1]
+        largest = _largest_eigenvalues(matrices)
         if batches:
             trace = np.trace(matrices, axis1=1, axis2=2)
             largest = largest + (largest + trace) / batch_size
         curvature = max(curvature, float(largest.max()))
     return curvature
+
+
+def _largest_eigenvalues(matrices: Array) -> Array:
+    if matrices.shape[-1] < _LONG:
+        largest: Array = np.linalg.eigvalsh(matrices)[:, -1]
+        return largest
+    diagonals = np.diagonal(matrices, axis1=1, axis2=2)
+    return np.array(
+        [
+            eigsh(matrix, 1, which="LA", v0=start, tol=_TOL, return_eigenvectors=False)[0]
+            if start.any()
+            else 0.0
+            for matrix, start in zip(matrices, diagonals, strict=True)
+        ]
+    )
 
 
 def _matrices(objective: SquaredError, W: Array, signs: Array) -> Iterator[Array]:

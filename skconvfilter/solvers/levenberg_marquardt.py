@@ -113,7 +113,8 @@ def _damped_solve(
 
 def _solve(matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[Any]:
     """By Cholesky decomposition, unless the matrix is singular to machine precision."""
-    factor, failed = lapack.dpotrf(matrix, lower=1)
+    # The transpose, in the order of LAPACK, is the same matrix.
+    factor, failed = lapack.dpotrf(matrix.T, lower=1, clean=0)
     if failed:
         return np.linalg.solve(matrix, vector)
     return lapack.dpotrs(factor, vector, lower=1)[0]
