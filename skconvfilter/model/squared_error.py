@@ -226,6 +226,11 @@ class SquaredError(ABC):
         """Whether steps take so long that a search is as narrow as can be."""
         return self.search_width() <= _LEAST_WIDTH
 
+    def has_fast_values(self) -> bool:
+        """Whether values take a small part of the time of a Gauss-Newton matrix."""
+        n_patches = self.geometry.layout.n_patches
+        return self.n_parameters >= _LONG_COLUMNS and 6 * n_patches <= self.n_parameters
+
     def few(self) -> Self:
         """The objective on a few of the samples, evenly spaced, for a rough look."""
         rows = np.linspace(0, self.n_samples - 1, _FEW_ROWS).astype(int)

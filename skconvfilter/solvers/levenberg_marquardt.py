@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from skconvfilter.model.squared_error import Array, SquaredError
+from skconvfilter.model.squared_error import Array, Evaluation, SquaredError
 from skconvfilter.solvers.driver import Indices, Solver, SolverState, scaled_signs
 
 # Keeps the damped matrix regular to machine precision where the data leave directions open.
@@ -61,19 +61,31 @@ class LevenbergMarquardt(Solver):
         matrices = state.evaluation.gauss_newton[running]
         gradient = state.gradient[running]
         step = -_damped_solve(matrices, damping, gradient, self._per_filter(len(state.W)))
-        trial = objective.gauss_newton(state.W[:, running] + step.T, signs)
+        W, loss = state.W[:, running] + step.T, state.evaluation.loss[running]
+        trial = self._tried(objective, W, signs, loss)
         products = (matrices @ step[:, :, np.newaxis])[:, :, 0]
         predicted = -np.einsum("rp,rp->r", step, gradient + 0.5 * products)
-        gain = state.evaluation.loss[running] - trial.loss
+        gain = loss - trial.loss
         accepted = gain > 0
         factor = _damping_factor(accepted, gain, predicted)
         least = np.where(accepted, _MIN_DAMPING, max(self.recovery, _MIN_DAMPING))
         state.memory["damping"][running] = np.maximum(damping * factor, least)
         state.pending[running] = ~accepted & (damping < self.patience)
+        if not accepted.any():
+            return
         moved = running[accepted]
         state.W[:, moved] += step[accepted].T
         state.signs[moved] = scaled_signs(signs, trial.scale)[accepted]
         state.evaluation = state.evaluation.put(moved, trial.take(accepted))
+
+    @staticmethod
+    def _tried(objective: SquaredError, W: Array, signs: Array, loss: Array) -> Evaluation:
+        """The trials; without derivatives if none is better, and that is fast to see."""
+        if objective.has_fast_values():
+            trial = objective.value(W, signs)
+            if not (trial.loss < loss).any():
+                return trial
+        return objective.gauss_newton(W, signs)
 
     def _per_filter(self, n_parameters: int) -> NDArray[Any]:
         if self.metric is None:

@@ -69,6 +69,60 @@ def test_results_for_long_patches_are_those_of_the_reference(kernel, dtype, step
     assert_same_to_rounding(ours, theirs, Bounds.of(case))
 
 
+# Windows of 8 x 20 in images of 10 x 40, and one that is as long in a series.
+WIDE = PatchLayout((3, 21), (40, 1), (8, 20), (40, 1))
+LONG_LAYOUTS = {
+    "rows of tiles": WIDE,
+    "with a constant": WIDE._replace(constant=0.5),
+    "every other patch": WIDE._replace(grid_shape=(3, 10), grid_strides=(40, 2)),
+    "few patches in a row": WIDE._replace(grid_shape=(3, 3)),
+    "gaps in the window": PatchLayout((3, 2), (40, 1), (8, 20), (40, 2)),
+    "one run": PatchLayout((201,), (1,), (200,), (1,)),
+}
+PIXELS = np.arange(400)
+ZEROS = {
+    "none": PIXELS < 0,
+    "padding": np.pad(np.zeros((4, 24), dtype=bool), [(3, 3), (8, 8)], constant_values=True),
+    "upper half": PIXELS < 200,
+    "some columns": PIXELS % 7 == 3,
+    "all": PIXELS >= 0,
+}
+
+
+@every_set
+@every_dtype
+@pytest.mark.parametrize("zero", ZEROS.values(), ids=ZEROS)
+@pytest.mark.parametrize("layout", LONG_LAYOUTS.values(), ids=LONG_LAYOUTS)
+def test_zeros_in_all_samples_change_nothing(kernel, dtype, zero, layout):
+    rng = np.random.default_rng(0)
+    samples = np.where(zero.ravel(), 0, rng.integers(-3, 4, size=(19, 400))).astype(dtype)
+    filters = rng.integers(-3, 4, size=(layout.patch_dim, 3)).astype(float)
+    rtol = 8 * np.finfo(dtype).eps
+    for R in (1, 3):
+        case = Case(layout, samples, None, filters[:, :R])
+        for ours, theirs in zip(results(kernel, case), results(reference, case), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+    gated = [k.pack(samples, layout) for k in (kernel, reference)]
+    ours, theirs = (
+        k.active_mean_patches(packed, layout, filters[:, :1], filters[:, 1])
+        for k, packed in zip((kernel, reference), gated, strict=True)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+
+
+@every_set
+def test_an_element_that_is_zero_in_other_samples_counts(kernel):
+    case = make_normal_case(WIDE, n_samples=19, n_filters=1, dtype=np.float64)
+    samples = np.where(ZEROS["padding"].ravel(), 0, case.samples)
+    case = case._replace(samples=samples)
+    expected = [result[..., :-1] for result in results(kernel, case)]
+    samples[-1, :20] = np.nan
+    ours = results(kernel, case)
+    for mine, theirs in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(mine[..., :-1], theirs)
+    assert np.isnan(ours[1][0, -1])
+
+
 @every_set
 @every_dtype
 @pytest.mark.parametrize("step", [1, 2])
@@ -242,6 +296,34 @@ def test_corrupted_packed_samples_are_refused(kernel, dtype, change):
     groups, n_samples = change(packed.groups, packed.n_samples)
     wrong = packed._replace(groups=groups, n_samples=n_samples)
     assert_refused(kernel, wrong, GRID, case.filters)
+
+
+@every_set
+@every_dtype
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda nonzero: nonzero[:1],
+        lambda nonzero: nonzero[:, :-1],
+        lambda nonzero: nonzero[0],
+        lambda nonzero: nonzero.astype(float),
+        lambda nonzero: nonzero[:, ::-1],
+    ],
+)
+def test_corrupted_positions_of_zeros_are_refused(kernel, dtype, change):
+    case = make_normal_case(WIDE, n_samples=3, n_filters=1, dtype=dtype)
+    packed = kernel.pack(np.where(ZEROS["padding"].ravel(), 0, case.samples), WIDE)
+    wrong = packed._replace(nonzero=change(packed.nonzero))
+    assert_refused(kernel, wrong, WIDE, case.filters)
+
+
+@every_set
+@pytest.mark.parametrize("position", [-(2**40), 2**40])
+def test_wrong_positions_of_zeros_read_nothing_outside(kernel, position):
+    case = make_normal_case(WIDE, n_samples=3, n_filters=1, dtype=np.float64)
+    packed = kernel.pack(np.where(ZEROS["padding"].ravel(), 0, case.samples), WIDE)
+    nonzero = np.full_like(packed.nonzero, position)
+    results_of_packed(kernel, packed._replace(nonzero=nonzero), case)
 
 
 def offsets(base, tap):

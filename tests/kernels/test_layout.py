@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 
-from skconvfilter.kernels.layout import PatchLayout
+from skconvfilter.kernels.layout import PatchLayout, nearest_nonzero
 from tests.kernels.oracle import convolutions, naive_patches, window_layout
 
 
@@ -25,3 +25,15 @@ def test_row_major_order_of_grid_and_window():
 def test_no_axes_are_one_patch_of_one_entry():
     layout = PatchLayout((), (), (), ())
     assert (layout.n_patches, layout.patch_dim, layout.span) == (1, 1, 1)
+
+
+def test_nearest_elements_that_are_not_zero():
+    layout = PatchLayout((2,), (1,), (128,), (1,))
+    samples = np.zeros((2, 129))
+    assert nearest_nonzero(samples + 1, layout) is None
+    samples[0, 3], samples[1, 5] = 1, np.nan
+    following, last = nearest_nonzero(samples, layout)
+    np.testing.assert_array_equal(following[:7], [3, 3, 3, 3, 5, 5, 129])
+    np.testing.assert_array_equal(last[:7], [-1, -1, -1, 3, 3, 5, 5])
+    # Short windows are faster without.
+    assert nearest_nonzero(samples, layout._replace(window_shape=(127,))) is None

@@ -47,6 +47,17 @@ def test_is_the_largest_eigenvalue_and_the_spread_of_batches(
     assert curvature == pytest.approx(naive_curvature(problem, W, batch_size))
 
 
+@pytest.mark.parametrize("dead", [False, True])
+def test_is_nearly_the_largest_eigenvalue_of_long_matrices(dead):
+    problem = gaussian_problem(n=400, k=2, p=150, fit_intercept=False)
+    W = np.random.default_rng(0).standard_normal((150, 2))
+    if dead:
+        W[:] = 0
+    curvature = largest_curvature(problem.objective, W, np.ones(2), 400)
+    expected = naive_curvature(problem, W, 400)
+    assert curvature == pytest.approx(expected, rel=0.02)
+
+
 @pytest.mark.parametrize("batch_size", [16, 2500])
 def test_is_nearly_that_of_all_samples_where_there_are_many(batch_size):
     problem = gaussian_problem(n=2500, fit_intercept=False)

@@ -68,6 +68,9 @@ class Bowl:
     def __init__(self, curvature):
         self.curvature = curvature
 
+    def has_fast_values(self):
+        return False
+
     def gauss_newton(self, W, signs):
         patch_dim, n_filters = W.shape
         return Evaluation(
@@ -117,6 +120,24 @@ def test_damping_rises_until_a_step_is_taken():
         assert result.loss < 1e-3 * result.history["loss"][0]
     n_slow, n_fast = (np.argmin(r.history["loss"][:, 0] >= 100) for r in (slow, fast))
     assert n_fast < n_slow
+
+
+def test_matrices_are_not_computed_for_steps_that_are_rejected(monkeypatch):
+    problem = gaussian_problem(n=700, k=2, p=300, noise=1.0)
+    W, calls = np.random.default_rng(1).standard_normal((300, 1)), []
+    evaluate = FilterObjective.gauss_newton
+    counted = lambda *args: calls.append(args) or evaluate(*args)  # noqa: E731
+    monkeypatch.setattr(FilterObjective, "gauss_newton", counted)
+    results = []
+    for fast in (True, False):
+        monkeypatch.setattr(FilterObjective, "has_fast_values", lambda self, f=fast: f)
+        calls.clear()
+        results.append(minimise(problem.objective, W, damping=1e-9))
+        n_steps = len(results[-1].history["loss"]) - 1
+        n_rejected = np.count_nonzero(np.diff(results[-1].history["loss"][:, 0]) == 0)
+        assert n_rejected > 0
+        assert len(calls) == 1 + n_steps - (n_rejected if fast else 0)
+    np.testing.assert_array_equal(results[0].W, results[1].W)
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
