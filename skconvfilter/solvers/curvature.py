@@ -58,17 +58,14 @@ def largest_curvature(
 
 def _largest_eigenvalues(matrices: Array) -> Array:
     if matrices.shape[-1] < _LONG:
-        largest: Array = np.linalg.eigvalsh(matrices)[:, -1]
-        return largest
-    diagonals = np.diagonal(matrices, axis1=1, axis2=2)
-    return np.array(
-        [
-            eigsh(matrix, 1, which="LA", v0=start, tol=_TOL, return_eigenvectors=False)[0]
-            if start.any()
-            else 0.0
-            for matrix, start in zip(matrices, diagonals, strict=True)
-        ]
-    )
+        return np.asarray(np.linalg.eigvalsh(matrices)[:, -1], dtype=np.float64)
+    largest = np.zeros(len(matrices))
+    for i, matrix in enumerate(matrices):
+        start = np.diag(matrix)
+        if start.any():  # else nothing varies
+            options = {"which": "LA", "v0": start, "tol": _TOL}
+            largest[i] = eigsh(matrix, 1, return_eigenvectors=False, **options)[0]
+    return largest
 
 
 def _matrices(objective: SquaredError, W: Array, signs: Array) -> Iterator[Array]:

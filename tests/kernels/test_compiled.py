@@ -82,7 +82,9 @@ LONG_LAYOUTS = {
 PIXELS = np.arange(400)
 ZEROS = {
     "none": PIXELS < 0,
-    "padding": np.pad(np.zeros((4, 24), dtype=bool), [(3, 3), (8, 8)], constant_values=True),
+    "padding": np.pad(
+        np.zeros((4, 24), dtype=bool), [(3, 3), (8, 8)], constant_values=True
+    ),
     "upper half": PIXELS < 200,
     "some columns": PIXELS % 7 == 3,
     "all": PIXELS >= 0,
@@ -100,7 +102,9 @@ def test_zeros_in_all_samples_change_nothing(kernel, dtype, zero, layout):
     rtol = 8 * np.finfo(dtype).eps
     for R in (1, 3):
         case = Case(layout, samples, None, filters[:, :R])
-        for ours, theirs in zip(results(kernel, case), results(reference, case), strict=True):
+        for ours, theirs in zip(
+            results(kernel, case), results(reference, case), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
     gated = [k.pack(samples, layout) for k in (kernel, reference)]
     ours, theirs = (
