@@ -45,7 +45,6 @@ from skconvfilter.solvers.search import (
     explore_and_polish,
     explored,
     n_exploration_rows,
-    starts_with_descent,
 )
 
 
@@ -98,9 +97,7 @@ class ConvReLUFilterRegressor(PatchRegressor):
         As in :class:`torch.nn.Conv2d`.
     solver : {"sgd", "levenberg-marquardt", "gd"}, default="sgd"
         Method of the first phase: stochastic gradient descent (equation 2 of [1]_),
-        Levenberg-Marquardt steps, or gradient descent on all samples. With `polish`,
-        and if patches are so long and many that an epoch takes as long as a
-        Levenberg-Marquardt step, descent is left out.
+        Levenberg-Marquardt steps, or gradient descent on all samples.
     init : "ball", array or callable, default="ball"
         The starts. If "ball", random directions with a norm set by `init_radius`. An array
         holds one or several filters, in the shape of the window or flat, ``(patch_dim,)``
@@ -475,10 +472,6 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
 
     def explored(self, sample: FilterObjective) -> FilterObjective:
         return explored(sample) if self.settings.polish else sample
-
-    def descends(self, sample: FilterObjective) -> bool:
-        wanted = super().descends(sample)
-        return wanted and (not self.settings.polish or starts_with_descent(sample))
 
     def draw_starts(
         self,

@@ -167,10 +167,6 @@ class Problem(ABC, Generic[Settings, Objective]):
         """The subsample in the precision that starts are explored in: its own."""
         return sample
 
-    def descends(self, sample: Objective) -> bool:
-        """Whether gradient descent begins the search."""
-        return self.settings.solver != "levenberg-marquardt"
-
     def size_of_values(self, dataset: Dataset, scaling: Scaling) -> float:
         """Size of the values, in the units of the fit, whose rounding ends a search.
 
@@ -339,7 +335,7 @@ def _descent(
 ) -> Solver | None:
     """Gradient descent on all samples or on mini-batches, if the settings ask for it."""
     settings = problem.settings
-    if not problem.descends(sample):
+    if settings.solver == "levenberg-marquardt":
         return None
     assert starts.redraw is not None
     candidates = starts.candidates

@@ -23,9 +23,6 @@ _PERTURB_ROUNDS, _N_PERTURBED, _N_PERTURBATIONS = 2, 4, 16
 # Where a step takes long: so many steps, each of which gains less than this share, end an
 # exploration; and the damping of the steps that follow one without errors.
 _COSTLY_PATIENCE, _COSTLY_TOL, _EXACT_DAMPING = 2, 1e-2, 1e-6
-# Width of a search below which an epoch of gradient descent takes nearly as long as a
-# Levenberg-Marquardt step, which gains more.
-_LEAST_WIDTH_OF_DESCENT = 0.02
 # Numbers in the matrices of all starts that are explored.
 _MAX_ELEMENTS = 2e7
 
@@ -70,11 +67,6 @@ def n_exploration_rows(objective: FilterObjective) -> int:
 def explored(sample: FilterObjective) -> FilterObjective:
     """A subsample in the precision that starts of one filter are explored in."""
     return sample.in_single_precision() if sample.is_costly() else sample
-
-
-def starts_with_descent(sample: FilterObjective) -> bool:
-    """Whether gradient descent is worth its time before the exploration."""
-    return sample.search_width() > _LEAST_WIDTH_OF_DESCENT
 
 
 def descend(

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from skconvfilter.estimators.filter import ConvReLUFilterRegressor
 from skconvfilter.model.activations import ACTIVATIONS
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
@@ -22,11 +21,9 @@ from skconvfilter.solvers.search import (
     explored,
     n_exploration_rows,
     sequential_multistart,
-    starts_with_descent,
     subsample,
 )
 from tests.solvers.problems import (
-    DIGITS,
     FLOOR,
     Still,
     digits_problem,
@@ -200,19 +197,6 @@ def test_fewer_starts_run_where_steps_take_long(n, k, p, n_rows, n_run):
     assert np.isfinite(result.restart_losses).sum() == n_run
     # Those that promise most do.
     assert result.restart_losses[4] < 1e-20
-
-
-@pytest.mark.parametrize("polish", [True, False])
-def test_descent_is_left_out_where_an_epoch_takes_as_long_as_a_step(monkeypatch, polish):
-    objective = digits_problem(n=300).objective
-    assert starts_with_descent(objective)
-    monkeypatch.setattr(SquaredError, "search_width", lambda self: 0.01)
-    assert not starts_with_descent(objective)
-    options = {"polish": polish, "tol": 1.0, "n_iter_no_change": 1, "random_state": 0}
-    model = ConvReLUFilterRegressor(input_shape=(8, 8), kernel_size=3, **options)
-    model.fit(DIGITS[:300], objective.targets)
-    # Without a polish there is nothing else.
-    assert ("stage 1" in model.history_["stage"]) == (not polish)
 
 
 def test_dead_starts_do_not_agree_and_are_drawn_again():
