@@ -15,10 +15,10 @@ _EXACT = 1e-10
 _MAX_PAIRS = 64
 # Samples that moves are evaluated on, and rivals are first seen on.
 _ROWS = 1000
-# Derivatives at the estimate say little above this nonlinearity. Their squares are then
-# averaged over the confidence region, which becomes smaller by it, so this is repeated.
-# A few pairs of moves are enough for this.
-_LARGE, _N_AVERAGES, _AVERAGED_PAIRS = 2.0, 2, 12
+# Derivatives at the estimate say little above this nonlinearity. Their products are then
+# averaged over moves, roughly and, as the region becomes smaller by it, again over all
+# pairs; but with so many multiply-adds, from so many pairs on.
+_LARGE, _SHARES, _MAX_WORK, _LEAST_PAIRS = 2.0, (0.5, 1.0), 1e9, 2
 # Variances of moves, relative to the largest one, that are zero but for rounding.
 _FLAT = 1e-14
 
@@ -93,7 +93,9 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     rest = (forth + back) / 2
     root = root @ np.linalg.inv(slope)
     region = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
-    covariance = _with_mean_information(fit, meat) if nonlinearity > _LARGE else region
+    covariance = region
+    if nonlinearity > _LARGE:
+        covariance = _with_mean_information(fit, meat)
     return replace(fit, covariance=covariance, region=region, nonlinearity=nonlinearity)
 
 
@@ -102,15 +104,16 @@ def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
     part, rows = fit.some_rows()
     roots = np.sqrt(fit.data.weights[rows])[:, np.newaxis]
     root, covariance = fit.linearization.root, fit.covariance
-    penalty = root.T * fit.penalty @ root
-    for _ in range(_N_AVERAGES):
-        moves = _moves(covariance)[0][:, :_AVERAGED_PAIRS]
-        information = np.zeros_like(penalty)
+    most = max(_LEAST_PAIRS, int(_MAX_WORK / (2 * len(rows) * root.size)))
+    for share in _SHARES:
+        moves = _moves(covariance)[0]
+        moves = moves[:, : min(most, int(np.ceil(share * moves.shape[1])))]
+        information = root.T * fit.penalty @ root
         for move in np.hstack([moves, -moves]).T:
             derivatives = roots * fit.model.moved(move).jacobian(part)[0] @ root
-            information += derivatives.T @ derivatives
-        information *= len(fit.data.y) / len(rows) / (2 * moves.shape[1])
-        values, axes = np.linalg.eigh(information + penalty)
+            weight = len(fit.data.y) / len(rows) / (2 * moves.shape[1])
+            information += weight * derivatives.T @ derivatives
+        values, axes = np.linalg.eigh(information)
         narrowed = root @ (axes / np.sqrt(values)) @ axes.T
         covariance = narrowed @ meat @ narrowed.T
     return covariance
