@@ -467,7 +467,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         if solver is None:
             metric = sample.patch_metric()
             solver = LevenbergMarquardt(
-                recovery=_RECOVERY, patience=_PATIENCE, metric=metric
+                recovery=_RECOVERY, patience=_PATIENCE, metric=metric, secant=True
             )
         else:
             # Gradient descent runs on all samples from its first step on.

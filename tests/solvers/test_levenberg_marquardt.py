@@ -112,6 +112,47 @@ def test_rejected_steps_count_only_from_a_damping_on(patience, n_steps):
     assert len(result.history["loss"]) == 1 + n_steps
 
 
+class CurvedValues:
+    """Half the mean of ``(w . z + c |w|^2 / 2 - y)^2`` over four samples.
+
+    The Gauss-Newton matrix lacks c times the mean error, times the identity.
+    """
+
+    alpha = 0.0
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.Z, self.y = rng.standard_normal((4, 2)), rng.standard_normal(4) - 5
+
+    def has_fast_values(self):
+        return False
+
+    def gauss_newton(self, W, signs):
+        w, c = W[:, 0], 0.5
+        errors = self.Z @ w + c * w @ w / 2 - self.y
+        J = self.Z + c * w
+        loss, ones = [0.5 * np.mean(errors**2)], np.ones(1)
+        parts = (J.T @ errors / 4)[np.newaxis], (J.T @ J / 4)[np.newaxis]
+        return Evaluation(np.array(loss), np.zeros(1), ones, ones, *parts)
+
+
+def test_curvature_of_errors_is_learned_from_the_steps():
+    n_steps, losses = [], []
+    for secant in (False, True):
+        result = minimise(CurvedValues(), np.ones((2, 1)), tol=1e-14, secant=secant)
+        n_steps.append(len(result.history["loss"]))
+        losses.append(result.loss[0])
+    np.testing.assert_allclose(*losses, rtol=1e-8)
+    assert n_steps[1] < 0.7 * n_steps[0], n_steps
+
+
+def test_nothing_is_learned_where_errors_vanish():
+    problem = digits_problem(n=200)
+    W = problem.teacher[:, np.newaxis] * 1.1
+    result = minimise(problem.objective, W, secant=True)
+    assert result.loss[0] < 1e-25
+
+
 def test_damping_rises_until_a_step_is_taken():
     W, objective = np.ones((2, 1)), Bowl(100.0)
     slow = minimise(objective, W, patience=20)
