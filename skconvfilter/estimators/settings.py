@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skconvfilter.kernels.layout import PatchLayout
 from skconvfilter.model.activations import ACTIVATIONS, Activation
 from skconvfilter.model.bank import POOLINGS
-from skconvfilter.model.squared_error import step_work
+from skconvfilter.model.squared_error import COSTLY_WORK, step_work
 from skconvfilter.model.validation import check_integer, check_range, real
 
 # More restarts or filters than this are a mistake, which would fill the memory.
@@ -28,8 +28,9 @@ _MAX_ITER_OF_BANK = {"levenberg-marquardt": 200, "gd": 3000, "sgd": 200}
 _MAX_POLISH = 100
 # Up to this many samples the automatic mini-batch is all of them.
 _FULL_BATCH, _MINI_BATCH = 200, 16
-# Samples of a forward start: so many, or so many for each entry of the filters.
-_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER = 1000, 20
+# Samples of a forward start: so many, or so many for each entry of the filters, of which
+# there are fewer where its steps would take long.
+_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER, _LEAST_ROWS_PER_PARAMETER = 1000, 20, 10
 # Starts of a bank, and the work of one step on the samples of a forward start, see
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
@@ -131,7 +132,7 @@ def check_bank_settings(
         # Gradient descent, whose rates follow from the starts, begins where they are.
         init, forward = ("random" if layout.overlaps else "tensor"), False
     n_parameters = n_filters * layout.patch_dim
-    forward_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
+    forward_rows = _n_forward_rows(n_samples, layout, n_parameters)
     if common["n_init"] == "auto":
         n_init_if_noisy = common["n_init"] = _N_INIT_OF_BANK
         if forward:
@@ -155,6 +156,15 @@ def check_bank_settings(
         n_init_if_noisy=n_init_if_noisy,
         contraction=check_option("contraction", estimator.contraction, ("all", "single")),
     )
+
+
+def _n_forward_rows(n_samples: int, layout: PatchLayout, n_parameters: int) -> int:
+    """Number of samples, at most, that a forward start runs on."""
+    n_rows = max(_FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER * n_parameters)
+    work = step_work(min(n_samples, n_rows), layout.n_patches, n_parameters)
+    if work < COSTLY_WORK:
+        return n_rows
+    return max(_FORWARD_ROWS, _LEAST_ROWS_PER_PARAMETER * n_parameters)
 
 
 def _from_1_to(largest: int, number: float) -> int:

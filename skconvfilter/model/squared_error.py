@@ -33,9 +33,9 @@ _LONG_COLUMNS, _SHARE_IDLE = 256, 0.2
 
 # Work of a step of one model, see `step_work`, up to which a search may be of full width.
 FULL_WORK = 2e7
-# Where steps take long, a search is narrower, down to this width: below it the most
-# promising starts are only advanced.
-_LEAST_WIDTH = 0.125
+# Where steps take long, a search is narrower. From this work on the most promising starts
+# are only advanced.
+COSTLY_WORK = 8 * FULL_WORK
 # Samples of a rough look.
 _FEW_ROWS = 200
 
@@ -224,7 +224,7 @@ class SquaredError(ABC):
 
     def is_costly(self) -> bool:
         """Whether steps take so long that a search is as narrow as can be."""
-        return self.search_width() <= _LEAST_WIDTH
+        return self.step_work() >= COSTLY_WORK
 
     def has_fast_values(self) -> bool:
         """Whether values take a small part of the time of a Gauss-Newton matrix."""

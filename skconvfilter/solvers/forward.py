@@ -108,7 +108,9 @@ class ForwardSearch:
         self._stopping = Stopping(_N_STEPS, _TOL, _N_ITER_NO_CHANGE, floor)
         self._callback = callback
         self._stopped = False
-        self._solver = LevenbergMarquardt(damping=_DAMPING, metric=objective.patch_metric())
+        self._solver = LevenbergMarquardt(
+            damping=_DAMPING, metric=objective.patch_metric(), secant=self._tries_alone
+        )
 
     def run(self) -> Bank:
         """The best bank of the full size, or a smaller one that is exact."""
