@@ -37,6 +37,15 @@ def test_a_pixel_that_is_always_zero_is_left_open():
     assert np.isinf(result.predict_interval(new).stderr[0])
 
 
+def test_a_pixel_that_only_one_sample_shows_is_doubted():
+    X, _ = data()
+    X[1:, :, 1] = 0
+    X[0] = [5.0, 1.0, 0.0, 0.0]
+    _, y = make_filter_regression(X=X, teacher=TEACHER, noise=0.3, random_state=0)
+    doubts = inference(fitted(X, y), X, y).identifiability.doubts
+    assert doubts == ("One sample alone determines a direction of the parameters.",)
+
+
 def test_equal_pixels_leave_only_their_difference_open():
     X, _ = data()
     X[:, :, 1] = X[:, :, 0]
