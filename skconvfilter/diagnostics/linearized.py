@@ -79,7 +79,7 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     penalty[: model.filters.size] = objective.alpha * len(roots)
     linearization = Linearization.of(derivatives, residuals * roots, penalty)
     root, meat = linearization.root, linearization.meat(kind, data.groups)
-    covariance = root @ meat @ root.T
+    covariance = _sandwich(root, meat)
     fit = FitAtHand(
         model, data, objective, derivatives, linearization, penalty, covariance, covariance,
         0.0,
@@ -92,7 +92,7 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
     slope = np.eye(len(forth)) + (forth - back) / 2 @ inverse @ root
     rest = (forth + back) / 2
     root = root @ np.linalg.inv(slope)
-    region = root @ (meat + rest @ rest.T / rest.shape[1]) @ root.T
+    region = _sandwich(root, meat + rest @ rest.T / rest.shape[1])
     covariance = region
     if nonlinearity > _LARGE:
         covariance = _with_mean_information(fit, meat)
@@ -114,8 +114,15 @@ def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
             weight = len(fit.data.y) / len(rows) / (2 * moves.shape[1])
             information += weight * derivatives.T @ derivatives
         values, axes = np.linalg.eigh(information)
-        narrowed = root @ (axes / np.sqrt(values)) @ axes.T
-        covariance = narrowed @ meat @ narrowed.T
+        covariance = _sandwich(root @ (axes / np.sqrt(values)) @ axes.T, meat)
+    return covariance
+
+
+def _sandwich(bread: Array, meat: Array) -> Array:
+    """``bread @ meat @ bread.T`` without variances that rounding makes negative."""
+    values, axes = np.linalg.eigh(meat)
+    half = bread @ (axes * np.sqrt(np.maximum(values, 0)))
+    covariance: Array = half @ half.T
     return covariance
 
 
