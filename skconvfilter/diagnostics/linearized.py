@@ -16,8 +16,8 @@ _MAX_PAIRS = 64
 # Samples that moves are evaluated on, and rivals are first seen on.
 _ROWS = 1000
 # Derivatives at the estimate say little above this nonlinearity. Their products are then
-# averaged over moves, roughly and, as the region becomes smaller by it, again over all
-# pairs; but with so many multiply-adds, from so many pairs on.
+# averaged over half of the moves, and over all moves within the region that follows from
+# this. Multiply-adds for long filters, but some pairs of moves.
 _LARGE, _SHARES, _MAX_WORK, _LEAST_PAIRS = 2.0, (0.5, 1.0), 1e9, 2
 # Variances of moves, relative to the largest one, that are zero but for rounding.
 _FLAT = 1e-14

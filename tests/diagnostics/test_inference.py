@@ -71,16 +71,21 @@ def test_standard_errors_are_those_of_least_squares_on_active_mean_patches(kind,
     assert_allclose(result.pvalues, 2 * stats.t.sf(np.abs(result.tvalues), df))
 
 
-def test_standard_errors_allow_for_derivatives_that_change():
-    # The weight w is 0.05, and its textbook standard error s is larger. At w + s the
-    # derivatives are those at w. At w - s < 0 the samples with x = 1 have the value 0, so
-    # that their scores have changed by -H w in place of -H s.
-    X = np.tile([[1.0], [-1.0]], (50, 1))
+def inference_near_the_kink(w, x):
+    """For 50 samples of 1 and 50 of x < 0, and a weight w > 0 of few standard errors."""
+    X = np.tile([[1.0], [x]], (50, 1))
     noise = np.tile([1.0, 1.0, -1.0, -1.0], 25)
-    y = noise + np.where(X[:, 0] > 0, 0.05, 0.0)
+    y = noise + np.where(X[:, 0] > 0, w, 0.0)
     model = fitted(X, y, bias=False, fit_intercept=False, output_sign=1)
-    assert_allclose(model.coef_, 0.05)
-    result = inference(model, X, y, covariance="classical")
+    assert_allclose(model.coef_, w)
+    return inference(model, X, y, covariance="classical")
+
+
+def test_standard_errors_allow_for_derivatives_that_change():
+    # The textbook standard error s is larger than w. At w + s the derivatives are those at
+    # w. At w - s < 0 the samples of 1 have the value 0, so that their scores have changed
+    # by -H w in place of -H s.
+    result = inference_near_the_kink(0.05, x=-1.0)
     s, w = np.sqrt(result.scale / 50), 0.05
     slope, rest = (s + w) / (2 * s), (s - w) / 2
     assert_allclose(result.bse, np.sqrt(s**2 + rest**2) / slope)
@@ -88,13 +93,8 @@ def test_standard_errors_allow_for_derivatives_that_change():
 
 
 def test_standard_errors_average_derivatives_where_the_loss_is_nearly_flat():
-    # As above, but values of the samples with x = -10 change ten times as fast.
-    X = np.tile([[1.0], [-10.0]], (50, 1))
-    noise = np.tile([1.0, 1.0, -1.0, -1.0], 25)
-    y = noise + np.where(X[:, 0] > 0, 0.01, 0.0)
-    model = fitted(X, y, bias=False, fit_intercept=False, output_sign=1)
-    assert_allclose(model.coef_, 0.01)
-    result = inference(model, X, y, covariance="classical")
+    # Beyond the kink, the values of the samples of -10 change ten times as fast.
+    result = inference_near_the_kink(0.01, x=-10.0)
     assert result.identifiability.nonlinearity > 2
     assert_allclose(result.bse, np.sqrt(result.scale / 50 / ((1 + 10**2) / 2)))
 
