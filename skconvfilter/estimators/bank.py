@@ -29,6 +29,9 @@ _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Damping after a step that was not taken, as activations bend, and that up to which steps
 # are tried shorter before a start is given up: kinks may be close.
 _RECOVERY, _PATIENCE = 1e-4, 1e2
+# Filters that forward starts grow beyond the size of a bank: the first so many, and each
+# one that the data may be without noise for more than the one before, up to a number.
+_BEYOND, _WIDENING, _LARGEST_BEYOND = 2, 2, 6
 
 
 class ConvFilterBankRegressor(PatchRegressor):
@@ -483,11 +486,13 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             drawn = starts.candidates.take(restarts)
             for column, restart in enumerate(restarts):
                 if restart in starts.forward:
+                    wider = _WIDENING * sum(search.relaxed for search in searches.values())
                     search = searches[restart] = ForwardSearch(
                         explored,
                         starts.forward[restart],
                         signed=self.settings.output_weights == "signs",
                         floor=stopping.floor,
+                        beyond=min(_BEYOND + wider, _LARGEST_BEYOND),
                         relaxed=nearly_exact,
                         callback=callback,
                     )

@@ -23,8 +23,8 @@ _N_TRIED_BESIDE_LINEAR = 6
 # Where a step of the bank takes long: those that are tried, and the steps of each trial,
 # which only the new filter takes.
 _N_TRIED_ALONE, _N_STEPS_ALONE = 6, 6
-# Filters that a bank grows beyond its size: so many, or this share of its filters.
-_LEAST_BEYOND, _SHARE_BEYOND = 2, 0.5
+# Filters that a bank grows beyond its size: at least this share of its filters.
+_SHARE_BEYOND = 0.5
 # Largest condition number of the least squares that linear filters are solutions of.
 _LARGEST_CONDITION = 1e6
 # Size of preactivations at which saturating activations are tried.
@@ -69,6 +69,9 @@ class ForwardSearch:
         Whether output weights may be -1.
     floor : float
         A loss that is zero to machine precision ends the search.
+    beyond : int
+        Filters that the bank grows beyond its size; at least half of its size. The more
+        there are, the fewer minima are poor, and the longer the search takes.
     relaxed : bool, default=False
         Whether the bank grows beside a linear filter, one with a large bias, which is then
         removed. A filter w and its reflection -w differ by a linear model, so that beside
@@ -89,6 +92,7 @@ class ForwardSearch:
         *,
         signed: bool,
         floor: float,
+        beyond: int,
         relaxed: bool = False,
         callback: Callback | None = None,
     ) -> None:
@@ -101,6 +105,8 @@ class ForwardSearch:
         self._lends_bias = self._linear_models is not None and constant == 0
         if self._lends_bias:
             objective = objective.with_constant()
+        self.relaxed = relaxed
+        self._beyond = max(beyond, int(_SHARE_BEYOND * objective.n_filters))
         self._banks: dict[int, Bank] = {}
         self._objective = objective
         self._rng = rng
@@ -115,11 +121,10 @@ class ForwardSearch:
     def run(self) -> Bank:
         """The best bank of the full size, or a smaller one that is exact."""
         n_filters = self._objective.n_filters
-        beyond = max(_LEAST_BEYOND, int(_SHARE_BEYOND * n_filters))
         bank = Bank(np.empty((0, self._objective.patch_dim)), np.empty(0), np.inf)
         if self._linear_models is not None:
             bank = self._linear(self._linear_models)
-        for _ in range(n_filters + beyond):
+        for _ in range(n_filters + self._beyond):
             bank = self._grow(bank)
             self._record(bank)
             if self._is_done(bank):

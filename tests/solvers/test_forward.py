@@ -40,7 +40,9 @@ def make_objective(
 
 def search(objective, seed=0, **options):
     rng = np.random.default_rng(seed)
-    return ForwardSearch(objective, rng, **({"signed": True, "floor": 1e-20} | options))
+    return ForwardSearch(
+        objective, rng, **({"signed": True, "floor": 1e-20, "beyond": 2} | options)
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "squared_relu", "tanh"])
