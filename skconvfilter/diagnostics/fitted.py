@@ -181,7 +181,8 @@ def check_fitted(
     if groups is not None:
         groups = _check_groups(groups, kept)
     weights = weights[kept] / weights[kept].mean()
-    data = FittedData(samples[kept], targets[kept], weights, groups, kept)
+    samples = samples if kept.all() else samples[kept]
+    data = FittedData(samples, targets[kept], weights, groups, kept)
     model = FittedModel.of(estimator, geometry)
     if len(data.y) <= model.n_params:
         raise ValueError(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from scipy.stats import chi2, norm
+from scipy.special import chdtri
+from scipy.stats import norm
 
-from skconvfilter.diagnostics.linearized import FitAtHand, squared_distance
+from skconvfilter.diagnostics.linearized import FEW_ROWS, FitAtHand, squared_distance
 from skconvfilter.diagnostics.summary import Summary
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.activations import Activation
@@ -168,7 +169,7 @@ def _rivals(fit: FitAtHand, loss: float, rng: np.random.Generator) -> tuple[Riva
     model = fit.model
     if not model.filters.any():
         return ()
-    part, _ = fit.some_rows()
+    part, _ = fit.some_rows(FEW_ROWS)
     starts = _starts(model.filters, _mean_patch_axis(part), rng)
     signs = np.repeat(model.column(model.filters)[1], starts.shape[1], axis=0)
     ends, losses = _polish(part, starts, signs, _FIRST_STEPS)
@@ -237,22 +238,25 @@ def _polish(
     """A few damped Gauss-Newton steps from every column, and the losses."""
     W = W.copy()
     here = objective.gauss_newton(W, signs)
-    damping = np.full(W.shape[1], 1e-3)
+    damping, running = np.full(W.shape[1], 1e-3), np.arange(W.shape[1])
     for _ in range(n_steps):
-        assert here.gradient is not None
-        assert here.gauss_newton is not None
-        scale = np.trace(here.gauss_newton, axis1=1, axis2=2) / len(W)
-        shift = np.where(scale > 0, damping * scale, 1.0)
-        matrices = here.gauss_newton + shift[:, np.newaxis, np.newaxis] * np.eye(len(W))
-        step = np.linalg.solve(matrices, here.gradient[:, :, np.newaxis])[:, :, 0].T
-        there = objective.gauss_newton(W - step, signs)
-        lower = there.loss < here.loss
-        settled = lower & (there.loss > here.loss * np.exp(-_SETTLED / objective.n_samples))
-        W[:, lower] -= step[:, lower]
-        here = here.put(lower, there.take(lower))
-        if settled.all():
+        now = here.take(running)
+        assert now.gradient is not None
+        assert now.gauss_newton is not None
+        scale = np.trace(now.gauss_newton, axis1=1, axis2=2) / len(W)
+        shift = np.where(scale > 0, damping[running] * scale, 1.0)
+        matrices = now.gauss_newton + shift[:, np.newaxis, np.newaxis] * np.eye(len(W))
+        step = np.linalg.solve(matrices, now.gradient[:, :, np.newaxis])[:, :, 0].T
+        there = objective.gauss_newton(W[:, running] - step, signs[running])
+        lower = there.loss < now.loss
+        W[:, running[lower]] -= step[:, lower]
+        here = here.put(running[lower], there.take(lower))
+        factor = np.where(lower, 0.1, 6.0)
+        damping[running] = np.maximum(damping[running] * factor, 1e-14)
+        least = now.loss * np.exp(-_SETTLED / objective.n_samples)
+        running = running[~lower | (there.loss <= least)]
+        if not running.size:
             break
-        damping = np.maximum(damping * np.where(lower, 0.1, 6.0), 1e-14)
     return W, here.loss
 
 
@@ -281,4 +285,4 @@ def _is_distinct(fit: FitAtHand, end: Array, share: float = 1.0) -> bool:
     # The intercept and the output scale of the other minimum are its own.
     region = fit.region[: end.size, : end.size] / share
     distance, df = squared_distance((matched - model.filters).ravel(), region)
-    return bool(distance > chi2.isf(_LEAST_PROBABILITY, df))
+    return bool(distance > chdtri(df, _LEAST_PROBABILITY))

@@ -13,8 +13,9 @@ from skconvfilter.model.squared_error import Array, SquaredError
 _EXACT = 1e-10
 # Pairs of moves within the confidence region: one for each parameter, up to this number.
 _MAX_PAIRS = 64
-# Samples that moves are evaluated on, and rivals are first seen on.
-_ROWS = 1000
+# Samples that departures from linear predictions are seen on, and those that information
+# is averaged over and rivals are first seen on; more, if a parameter has fewer than eight.
+_ROWS, FEW_ROWS, _ROWS_PER_PARAMETER = 1000, 500, 8
 # Derivatives at the estimate say little above this nonlinearity. Their products are then
 # averaged over half of the moves, and over all moves within the region that follows from
 # this. Multiply-adds for long filters, but some pairs of moves.
@@ -52,9 +53,10 @@ class FitAtHand:
         floor = max(self._floor / 2, np.finfo(float).tiny)
         return len(self.data.y) * np.log(np.maximum(losses, floor) / max(loss, floor))
 
-    def some_rows(self) -> tuple[SquaredError, FloatArray]:
+    def some_rows(self, least: int) -> tuple[SquaredError, FloatArray]:
         """The objective on evenly spaced samples, and their indices."""
-        n_rows = min(len(self.data.y), max(_ROWS, 8 * self.model.n_params))
+        n_rows = max(least, _ROWS_PER_PARAMETER * self.model.n_params)
+        n_rows = min(len(self.data.y), n_rows)
         rows = np.linspace(0, len(self.data.y) - 1, n_rows).astype(int)
         return self.objective.subset(rows), rows
 
@@ -101,7 +103,7 @@ def linearize(model: FittedModel, data: FittedData, kind: str) -> FitAtHand:
 
 def _with_mean_information(fit: FitAtHand, meat: Array) -> Array:
     """Covariance with J'J averaged over moves within the confidence region."""
-    part, rows = fit.some_rows()
+    part, rows = fit.some_rows(FEW_ROWS)
     roots = np.sqrt(fit.data.weights[rows])[:, np.newaxis]
     root, covariance = fit.linearization.root, fit.covariance
     most = max(_LEAST_PAIRS, int(_MAX_WORK / (2 * len(rows) * root.size)))
@@ -176,7 +178,7 @@ def _departures(fit: FitAtHand, moves: Array) -> tuple[float, Array, Array]:
     """
     n_pairs, n_weights = moves.shape[1], fit.model.filters.size
     moves = np.hstack([moves, -moves])
-    part, rows = fit.some_rows()
+    part, rows = fit.some_rows(_ROWS)
     filters, signs = fit.model.column(fit.model.filters)
     moved_signs = np.repeat(signs, 2 * n_pairs, axis=0)
     if fit.model.has_scale:
