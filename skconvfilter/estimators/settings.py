@@ -35,6 +35,9 @@ _FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER, _LEAST_ROWS_PER_PARAMETER = 1000, 20
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
 _N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 4e8
+# With fewer samples for each parameter, all minima fit well but for a penalty: so a penalty
+# that is tuned is not 0 in the search before.
+_FEW_PER_PARAMETER, _ALPHA_OF_FEW = 2, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,8 @@ def check_filter_settings(
     common = _check_common(estimator, n_samples, max_iter=table, rules=rules)
     alone = common["solver"] == "levenberg-marquardt"
     common["tune_alpha"] &= alone or polish
+    if common["tune_alpha"]:
+        common["alpha"] = _first_alpha(n_samples, layout.patch_dim)
     return FilterSettings(
         **common,
         init=_check_init(estimator.init, layout),
@@ -145,6 +150,8 @@ def check_bank_settings(
     # With an output scale the penalty is not on the parameters that are linearised.
     homogeneous = ACTIVATIONS[activation].homogeneity is not None
     common["tune_alpha"] &= common["solver"] == "levenberg-marquardt" and homogeneous
+    if common["tune_alpha"]:
+        common["alpha"] = _first_alpha(n_samples, n_parameters)
     return BankSettings(
         **common,
         init=init,
@@ -165,6 +172,11 @@ def _n_forward_rows(n_samples: int, layout: PatchLayout, n_parameters: int) -> i
     if work < COSTLY_WORK:
         return n_rows
     return max(_FORWARD_ROWS, _LEAST_ROWS_PER_PARAMETER * n_parameters)
+
+
+def _first_alpha(n_samples: int, n_parameters: int) -> float:
+    """The penalty of the search, before it is tuned."""
+    return _ALPHA_OF_FEW if n_samples < _FEW_PER_PARAMETER * n_parameters else 0.0
 
 
 def _from_1_to(largest: int, number: float) -> int:

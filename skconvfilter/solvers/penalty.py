@@ -19,8 +19,9 @@ Objective = TypeVar("Objective", bound=SquaredError)
 _LEAST, _LARGEST, _N_GRID = 1e-16, 1.0, 200
 # Choice and descent alternate until the penalty changes by less than this share.
 _MAX_ROUNDS, _SAME_PENALTY = 8, 0.1
-# The descents begin near their minimum.
-_DAMPING, _PATIENCE = 1e-6, 2
+# The descents begin near their minimum, but kinks may reject their first steps: these do
+# not end them until damping has grown.
+_DAMPING, _LARGEST_DAMPING, _PATIENCE = 1e-6, 1.0, 2
 
 
 def tune_penalty(
@@ -46,7 +47,7 @@ def tune_penalty(
     objective : SquaredError
         With the penalty that was chosen.
     """
-    solver = replace(solver, damping=_DAMPING)
+    solver = replace(solver, damping=_DAMPING, patience=_LARGEST_DAMPING)
     patience = min(stopping.n_iter_no_change, _PATIENCE)
     stopping = replace(stopping, n_iter_no_change=patience)
     for _ in range(_MAX_ROUNDS):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from sklearn.datasets import load_digits
 
 from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
 from skconvfilter.datasets import make_filter_regression
@@ -92,6 +93,21 @@ def test_it_predicts_better_where_there_are_few_noisy_samples():
     plain = model.fit(X[:150], y[:150]).score(X[150:], y[150:])
     tuned = model.set_params(alpha="auto").fit(X[:150], y[:150])
     assert tuned.score(X[150:], y[150:]) > plain + 0.1
+
+
+def test_the_fit_ends_at_a_minimum_for_it():
+    images = load_digits().data
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = images[rng.choice(len(images), 100, replace=False)]
+        response = X @ rng.standard_normal(64)
+        y = np.maximum(response - np.quantile(response, 0.7), 0)
+        y += 0.1 * y.std() * rng.standard_normal(100)
+        model = ConvReLUFilterRegressor(alpha="auto", diagnostics=False, random_state=0)
+        loss = model.fit(X, y).loss_
+        model.set_params(alpha=model.alpha_, warm_start=True)
+        # Another descent from there finds little; it was up to 37 times less.
+        assert model.fit(X, y).loss_ > 0.8 * loss
 
 
 def test_planted_filters_stay_exact_with_it():
