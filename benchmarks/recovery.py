@@ -11,6 +11,7 @@ model is then linear, and only their sum shows) and those that answer to next to
     python benchmarks/recovery.py sgd            # the paper's SGD alone
     python benchmarks/recovery.py noise          # labels with noise, SNR 10
     python benchmarks/recovery.py bias           # teachers and fits with and without bias
+    python benchmarks/recovery.py offset         # images with a constant added
     python benchmarks/recovery.py banks          # of 2, 4 and 8 filters, windows overlap
 
 Needs the MNIST test set, see ``skconvfilter.datasets.load_mnist``.
@@ -162,6 +163,66 @@ def report_banks(images, n_teachers, n_jobs):
             print(line, flush=True)
 
 
+def measure_offset(window, n_filters, images, seed):
+    """Losses / var(y) by kind of teacher and offset, one filter or a bank."""
+    kernel_size = window[1]
+    task = make_task(Cell(*window, "random"), images, seed)
+    rng = np.random.RandomState(seed)
+    teacher = rng.standard_normal((n_filters, kernel_size, kernel_size))
+    weights = rng.choice([1.0, -1.0], size=n_filters)
+    shares = rng.uniform(0.1, 0.9, size=n_filters)
+    row = {}
+    for kind in ("zero sum", "threshold"):
+        if kind == "zero sum":
+            teacher -= teacher.mean(axis=(1, 2), keepdims=True)
+        for offset in OFFSETS:
+            X = task.X + offset * task.X.std()
+            patches = ConvPatchExtractor(**task.geometry).fit_transform(X)
+            patches = patches.reshape(-1, kernel_size**2)
+            responses = (
+                patches[np.ptp(patches, axis=1) > 0] @ teacher.reshape(n_filters, -1).T
+            )
+            bias = np.zeros(n_filters)
+            if kind == "threshold":
+                pairs = zip(responses.T, shares, strict=True)
+                bias = -np.array([np.quantile(*each) for each in pairs])
+            options = task.geometry | {"bias": kind == "threshold", "random_state": seed}
+            if n_filters == 1:
+                model = ConvReLUFilterRegressor(**options)
+                y = make_filter_regression(
+                    X=X, estimator=model, teacher=teacher[0], bias=bias[0]
+                )[1]
+            else:
+                model = ConvFilterBankRegressor(n_filters, **options)
+                y = make_filter_bank_regression(
+                    X=X, estimator=model, teacher=teacher, output_weights=weights, bias=bias
+                )[1]
+            with threadpool_limits(1):
+                row[kind, offset] = 2 * model.fit(X, y).loss_ / y.var()
+    return row
+
+
+def report_offsets(images, n_teachers, n_jobs):
+    """The table of offsets."""
+    print("share of fits with loss / var(y) below 1e-10, for offsets of 0, 10, 100 and")
+    print("1000 standard deviations of the pixels")
+    print(f"{'data':12s}filters  {'teachers that sum to 0':30s}  teachers with biases")
+    for window in OFFSET_WINDOWS:
+        for n_filters in (1, 2):
+            rows = Parallel(n_jobs)(
+                delayed(measure_offset)(window, n_filters, images, FIRST_SEED + i)
+                for i in range(n_teachers)
+            )
+            source, kernel_size, stride = window
+            line = f"{source:6s} {kernel_size}x{kernel_size} s{stride} {n_filters:2d}"
+            for kind in ("zero sum", "threshold"):
+                line += "  "
+                for offset in OFFSETS:
+                    losses = np.array([row[kind, offset] for row in rows])
+                    line += f"  {np.mean(losses < EXACT):.3f}"
+            print(line, flush=True)
+
+
 def apart(task):
     """Whether the labels do not determine the teacher."""
     return bool((task.teacher >= 0).all() or task.clean.mean() < 1e-3)
@@ -258,6 +319,9 @@ BANK_WINDOWS = [("mnist", 5, 1), ("digits", 3, 1), ("crops", 5, 1)]
 # Labels hardly determine a filter that is active, or is not, on so few of the patches.
 RARE = 0.01
 N_FILTERS = (2, 4, 8)
+# In standard deviations of the pixels.
+OFFSETS = (0, 10, 100, 1000)
+OFFSET_WINDOWS = [("digits", 3, 1), ("mnist", 5, 2), ("crops", 5, 2)]
 
 
 def report(mode, cell, rows):
@@ -279,16 +343,19 @@ def report(mode, cell, rows):
     print(f"{line}  {seconds:7.2f}", flush=True)
 
 
+REPORTS = {"offset": report_offsets, "banks": report_banks}
+
+
 def main():
     """Print the table of one mode."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", nargs="?", choices=[*MEASURES, "banks"], default="default")
+    parser.add_argument("mode", nargs="?", choices=[*MEASURES, *REPORTS], default="default")
     parser.add_argument("--teachers", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=1, help="processes; distorts seconds")
     arguments = parser.parse_args()
     images = load_images()
-    if arguments.mode == "banks":
-        return report_banks(images, arguments.teachers, arguments.jobs)
+    if arguments.mode in REPORTS:
+        return REPORTS[arguments.mode](images, arguments.teachers, arguments.jobs)
     columns = "within 1%  within 5%  clean R2"
     if arguments.mode == "sgd":
         print(f"SGD alone, {SGD_EPOCHS} epochs")

@@ -269,7 +269,7 @@ def run_fit(
     starts = problem.draw_starts(data, scaling, seeds, fitted)
     redraw = problem.make_redraw(data.sample, starts.candidates, scaling, seeds)
     starts = starts._replace(redraw=redraw)
-    size = problem.size_of_values(dataset, scaling)
+    size = problem.size_of_values(dataset, scaling) * data.sample.offset()
     rounding = _ROUNDING_UNITS * data.objective.precision * size
     stopping = Stopping(
         settings.max_iter, settings.tol, settings.n_iter_no_change, 0.5 * rounding**2

@@ -38,6 +38,8 @@ FULL_WORK = 2e7
 COSTLY_WORK = 8 * FULL_WORK
 # Samples of a rough look.
 _FEW_ROWS = 200
+# Offset of samples up to which single precision leaves preactivations precise enough.
+_LARGEST_OFFSET = 10.0
 
 
 def step_work(n_samples: int, n_patches: int, n_parameters: int) -> float:
@@ -244,10 +246,21 @@ class SquaredError(ABC):
         """The objective on some of the rows, in increasing order; it has them in memory."""
         return self._on(np.asarray(self.samples[rows]), rows)
 
+    def offset(self) -> float:
+        """Size of the entries of the samples, relative to how much they vary; at least 1.
+
+        Preactivations are rounded by this much more than their own size suggests.
+        """
+        samples = np.asarray(self.few().samples, dtype=np.float64)
+        spread = float(samples.std())
+        return float(np.sqrt(np.mean(samples**2))) / spread if spread > 0 else 1.0
+
     def in_single_precision(self) -> Self:
-        """The same on float32 samples, where that is faster and they are in its range."""
+        """The same on float32 samples, where that is faster and precise enough."""
         double = self.precision <= np.finfo(float).eps
         if not (self.on_kernels and double and is_in_range(self.samples, "float32")):
+            return self
+        if self.offset() > _LARGEST_OFFSET:
             return self
         return self._on(np.asarray(self.samples, dtype=np.float32))
 
