@@ -15,8 +15,9 @@ _MAX_DRAWS = 20
 _MAX_ROWS = 1000
 # Share of the starts whose bias is 0, if filters have one.
 _WITHOUT_BIAS = 0.5
-# Share of the starts that are orthogonal to the mean patch.
-_ORTHOGONAL = 0.5
+# Share of the starts that are orthogonal to the mean patch, also for samples far from 0,
+# where the others see nothing else.
+_ORTHOGONAL, _MOSTLY_ORTHOGONAL = 0.5, 0.9
 
 
 def ball_starts(
@@ -107,13 +108,14 @@ def _live_directions(
         objective = objective.few()
     directions = np.empty((objective.patch_dim, len(generators)))
     moments = (*objective.mean_patch_moments(), ROUNDING_UNITS * objective.precision)
+    share = _MOSTLY_ORTHOGONAL if objective.is_far_from_zero() else _ORTHOGONAL
     scale = np.zeros(len(generators))
     wanted = np.arange(len(generators))
     for _ in range(_MAX_DRAWS):
         streams = [generators[i] for i in wanted]
         drawn = unit_directions(streams, objective.geometry.layout, balanced=auto)
         if auto:
-            drawn = _partly_orthogonal(drawn, *moments, streams)
+            drawn = _partly_orthogonal(drawn, share, *moments, streams)
         both = np.hstack([drawn, -drawn])
         fits = objective.best_scale(both, np.tile(signs[wanted], 2))
         as_drawn, opposite = np.split(fits, 2)
@@ -130,19 +132,20 @@ def _live_directions(
 
 def _partly_orthogonal(
     directions: Array,
+    share: float,
     mean_patch: Array,
     covariance: Array,
     rounding: float,
     generators: list[np.random.Generator],
 ) -> Array:
-    """Half of the directions without their part along the mean patch.
+    """Directions, a share of them without their part along the mean patch.
 
     Far from 0 all patches are much alike, and most directions see nothing else. Where the
     mean patches of samples do not vary otherwise, directions stay as they are.
     """
     axis = mean_patch / (np.linalg.norm(mean_patch) or 1.0)
     parts = axis @ directions
-    parts[[rng.uniform() >= _ORTHOGONAL for rng in generators]] = 0
+    parts[[rng.uniform() >= share for rng in generators]] = 0
     rest = directions - np.outer(axis, parts)
     powers = np.einsum("pr,pq,qr->r", rest, covariance, rest)
     seen = powers > rounding**2 * (mean_patch @ mean_patch + np.trace(covariance))

@@ -38,8 +38,8 @@ FULL_WORK = 2e7
 COSTLY_WORK = 8 * FULL_WORK
 # Samples of a rough look.
 _FEW_ROWS = 200
-# Offset of samples up to which single precision leaves preactivations precise enough.
-_LARGEST_OFFSET = 10.0
+# Offset of samples from which on they count as far from 0.
+_FAR_FROM_ZERO = 10.0
 
 
 def step_work(n_samples: int, n_patches: int, n_parameters: int) -> float:
@@ -255,12 +255,16 @@ class SquaredError(ABC):
         spread = float(samples.std())
         return float(np.sqrt(np.mean(samples**2))) / spread if spread > 0 else 1.0
 
+    def is_far_from_zero(self) -> bool:
+        """Whether samples vary by less than a tenth of their size."""
+        return self.offset() > _FAR_FROM_ZERO
+
     def in_single_precision(self) -> Self:
         """The same on float32 samples, where that is faster and precise enough."""
         double = self.precision <= np.finfo(float).eps
         if not (self.on_kernels and double and is_in_range(self.samples, "float32")):
             return self
-        if self.offset() > _LARGEST_OFFSET:
+        if self.is_far_from_zero():
             return self
         return self._on(np.asarray(self.samples, dtype=np.float32))
 

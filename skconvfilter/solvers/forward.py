@@ -20,6 +20,8 @@ _N_DIRECTIONS, _N_TRIED, _N_STEPS = 64, 3, 12
 _DAMPING, _TOL, _N_ITER_NO_CHANGE = 1e-2, 1e-4, 3
 # Those that are tried beside a linear filter.
 _N_TRIED_BESIDE_LINEAR = 6
+# Of samples far from 0, directions that are orthogonal to the mean patch.
+_N_ORTHOGONAL = 56
 # Where a step of the bank takes long: those that are tried, and the steps of each trial,
 # which only the new filter takes.
 _N_TRIED_ALONE, _N_STEPS_ALONE = 6, 6
@@ -114,8 +116,12 @@ class ForwardSearch:
         self._stopping = Stopping(_N_STEPS, _TOL, _N_ITER_NO_CHANGE, floor)
         self._callback = callback
         self._stopped = False
+        metric = objective.patch_metric()
+        # Of samples far from 0 this is the mean patch.
+        self._axis = np.linalg.eigh(metric)[1][:, -1]
+        self._n_orthogonal = _N_ORTHOGONAL if objective.is_far_from_zero() else 0
         self._solver = LevenbergMarquardt(
-            damping=_DAMPING, metric=objective.patch_metric(), secant=self._tries_alone
+            damping=_DAMPING, metric=metric, secant=self._tries_alone
         )
 
     def run(self) -> Bank:
@@ -184,6 +190,8 @@ class ForwardSearch:
         streams = [self._rng] * _N_DIRECTIONS
         layout = objective.geometry.layout
         directions = unit_directions(streams, layout, balanced=True).T
+        orthogonal = directions[: self._n_orthogonal]
+        orthogonal -= np.outer(orthogonal @ self._axis, self._axis)
         homogeneity = objective.activation.homogeneity
         if homogeneity is None:
             sizes = np.exp(

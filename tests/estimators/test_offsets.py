@@ -11,7 +11,7 @@ WINDOW = {"kernel_size": 3, "input_shape": (8, 8)}
 IMAGES = load_digits().data[:800]
 
 
-@pytest.mark.parametrize("spreads", [10, 100])
+@pytest.mark.parametrize("spreads", [10, 1000])
 @pytest.mark.parametrize("n_filters", [1, 2])
 def test_filters_that_sum_to_zero_are_found(n_filters, spreads):
     X = IMAGES + spreads * IMAGES.std()
