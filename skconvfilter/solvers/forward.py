@@ -117,9 +117,10 @@ class ForwardSearch:
         self._callback = callback
         self._stopped = False
         metric = objective.patch_metric()
-        # Of samples far from 0 this is the mean patch.
-        self._axis = np.linalg.eigh(metric)[1][:, -1]
-        self._n_orthogonal = _N_ORTHOGONAL if objective.is_far_from_zero() else 0
+        # Of samples far from 0, the direction in which all patches are much alike.
+        self._common: Array | None = None
+        if objective.is_far_from_zero():
+            self._common = np.linalg.eigh(metric)[1][:, -1]
         self._solver = LevenbergMarquardt(
             damping=_DAMPING, metric=metric, secant=self._tries_alone
         )
@@ -190,8 +191,9 @@ class ForwardSearch:
         streams = [self._rng] * _N_DIRECTIONS
         layout = objective.geometry.layout
         directions = unit_directions(streams, layout, balanced=True).T
-        orthogonal = directions[: self._n_orthogonal]
-        orthogonal -= np.outer(orthogonal @ self._axis, self._axis)
+        if self._common is not None:
+            along = directions[:_N_ORTHOGONAL] @ self._common
+            directions[:_N_ORTHOGONAL] -= np.outer(along, self._common)
         homogeneity = objective.activation.homogeneity
         if homogeneity is None:
             sizes = np.exp(
