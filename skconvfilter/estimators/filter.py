@@ -29,7 +29,11 @@ from skconvfilter.estimators.fitted_state import (
 )
 from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.results import FitResult, Scaling, filter_attributes
-from skconvfilter.estimators.settings import FilterSettings, check_filter_settings
+from skconvfilter.estimators.settings import (
+    FilterSettings,
+    check_filter_settings,
+    is_option,
+)
 from skconvfilter.estimators.starts import filter_redraw, filter_starts
 from skconvfilter.estimators.streaming import can_stream, continue_stream
 from skconvfilter.estimators.theory import filter_theory, theory_schedule
@@ -111,7 +115,9 @@ class ConvReLUFilterRegressor(PatchRegressor):
     n_init : int, default=16
         Number of starts, at most a million. With `polish`, and if patches are long or
         many, the first start is the filter of ridge regression on the mean patches, and
-        only the starts with the lowest loss on a few samples are run.
+        only the starts with the lowest loss on a few samples are run. If the best loss is
+        then below 3 % of that of a constant, but not 0, the data may be without noise:
+        unless steps take long, as many more starts are tried.
     learning_rate : {"two-stage", "constant", "theory"} or callable, default="two-stage"
         Schedule of "sgd" and "gd". If "theory", the step of Theorem 3.1 (2.2 for one patch)
         is used, at the distance from the filter of a quick fit. If its condition fails, for
@@ -505,6 +511,9 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
         if not self.settings.polish:
             solver = solver or LevenbergMarquardt(metric=data.sample.patch_metric())
             return descend(data.objective, starts.candidates, solver, stopping, **options)
+        # A start of one's own, a fitted filter, and a single start are used as they are.
+        n_starts, n_init = len(starts.candidates.restarts), self.settings.n_init
+        drawn = is_option(self.settings.init, "ball") and 1 < n_init == n_starts
         return explore_and_polish(
             data.objective,
             data.sample,
@@ -513,6 +522,7 @@ class FilterProblem(Problem[FilterSettings, FilterObjective]):
             stopping,
             max_polish=self.settings.max_polish,
             rng=rng,
+            redraw=starts.redraw if drawn else None,
             **options,
         )
 

@@ -30,6 +30,8 @@ _CONSTANT_RATE, _FIRST_RATE, _SECOND_RATE = 1.0, 1.0, 1.5
 
 # Errors, relative to the size of the values, that rounding alone leaves.
 _ROUNDING_UNITS = 64
+# The most that a large offset of the samples, whose rounding adds to it, makes of them.
+_MOST_ROUNDING = 1e-3
 # Relative difference of losses that the order of summation can make.
 _TIE = 1e-9
 
@@ -269,8 +271,10 @@ def run_fit(
     starts = problem.draw_starts(data, scaling, seeds, fitted)
     redraw = problem.make_redraw(data.sample, starts.candidates, scaling, seeds)
     starts = starts._replace(redraw=redraw)
-    size = problem.size_of_values(dataset, scaling) * data.sample.offset()
-    rounding = _ROUNDING_UNITS * data.objective.precision * size
+    rounding = _ROUNDING_UNITS * data.objective.precision
+    # Samples that vary by nothing but rounding would make every fit look exact.
+    rounding *= min(data.sample.offset(), max(1.0, _MOST_ROUNDING / rounding))
+    rounding *= problem.size_of_values(dataset, scaling)
     stopping = Stopping(
         settings.max_iter, settings.tol, settings.n_iter_no_change, 0.5 * rounding**2
     )

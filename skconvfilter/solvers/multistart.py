@@ -260,9 +260,9 @@ class MultiStart:
         self._ran[restarts] = True
         self._histories.append(self._per_restart(result.history, best, restarts))
 
-    def pool(self) -> None:
-        """Let the candidates of all advances compete, not only those of the last one."""
-        self.advances = [Advanced.join(self.advances)]
+    def pool(self, advances: list[Advanced]) -> None:
+        """Let the candidates of several advances compete, not only of the last one."""
+        self.advances = [Advanced.join(advances)]
         self.candidates = self.advances[-1].candidates()
 
     def keep(self, n_candidates: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -115,6 +116,7 @@ def explore_and_polish(
     *,
     max_polish: int,
     rng: np.random.Generator,
+    redraw: Redraw | None = None,
     tune: bool = False,
     validation: FilterObjective | None = None,
     callback: Callback | None = None,
@@ -140,30 +142,29 @@ def explore_and_polish(
         Largest number of the last Levenberg-Marquardt steps.
     rng : numpy.random.Generator
         Draws the perturbations.
+    redraw : callable, default=None
+        ``redraw(restart)``: parameters (n_parameters,) with which every start is tried once
+        more if the best has nearly no error, but some: the data may be without noise.
 
     Returns
     -------
     result : SearchResult
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
-    width = sample.search_width()
-    search.candidates = _most_promising(sample, starts)
-    if solver is not None:
-        search.advance(sample, solver, stopping)
-        search.keep(len(starts.restarts))  # without duplicates
+    width, costly = sample.search_width(), sample.is_costly()
     metric = sample.patch_metric()
-    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
-    costly = sample.is_costly()
     exploration = _exploration(sample, objective, stopping, max_polish)
-    search.advance(sample, explorer, exploration)
+
+    explore = partial(_explore, search, sample, solver, stopping, exploration, metric, rng)
+    explore()
+    nearly_exact = _best(search) <= _NEARLY_EXACT * sample.constant_loss(starts.signs)
+    if redraw is not None and nearly_exact and not (costly or search.is_settled()):
+        first = search.advances[-1]
+        W = np.stack([redraw(restart) for restart in starts.restarts], axis=1)
+        search.candidates = replace(starts, W=W)
+        explore()
+        search.pool([first, search.advances[-1]])
     exact = costly and _best(search) <= exploration.floor
-    # The floor is that of values as large as they vary. Means over patches are often far
-    # larger: without their size no filter would be seen to fit to machine precision.
-    search.floor = stopping.floor * max(1, _largest_value(search, sample)) ** 2
-    # Of several filters that fit, the first to do so depends on rounding: where steps are
-    # fast, all of them get there.
-    if width == 1 or not (costly or search.is_settled()):
-        _compete(search, sample, metric, stopping, rng)
     n_ranked = 1 if search.is_settled() else _share(width, _N_RANKED)
     search.keep(n_ranked)
     polisher = LevenbergMarquardt(metric=metric)
@@ -194,6 +195,32 @@ def _exploration(
         n_iter_no_change=_COSTLY_PATIENCE,
         floor=coarser * stopping.floor,
     )
+
+
+def _explore(
+    search: MultiStart,
+    sample: FilterObjective,
+    solver: Solver | None,
+    stopping: Stopping,
+    exploration: Stopping,
+    metric: Array,
+    rng: np.random.Generator,
+) -> None:
+    """Advance the most promising candidates, and the best of them once more."""
+    n_starts = len(search.candidates.restarts)
+    search.candidates = _most_promising(sample, search.candidates)
+    if solver is not None:
+        search.advance(sample, solver, stopping)
+        search.keep(n_starts)  # without duplicates
+    explorer = LevenbergMarquardt(damping=_EXPLORE_DAMPING, metric=metric)
+    search.advance(sample, explorer, exploration)
+    # The floor is that of values as large as they vary. Means over patches are often far
+    # larger: without their size no filter would be seen to fit to machine precision.
+    search.floor = stopping.floor * max(1, _largest_value(search, sample)) ** 2
+    # Of several filters that fit, the first to do so depends on rounding: where steps are
+    # fast, all of them get there.
+    if sample.search_width() == 1 or not (sample.is_costly() or search.is_settled()):
+        _compete(search, sample, metric, stopping, rng)
 
 
 def _compete(
@@ -314,7 +341,7 @@ def sequential_multistart(
             search.advance(sample, solver, stopping)
         if _is_settled(search, dead_loss):
             break
-    search.pool()
+    search.pool(search.advances)
     if sample is not objective:
         search.keep(1 if search.is_settled() else _N_FINALISTS)
         search.advance(objective, solver, stopping)

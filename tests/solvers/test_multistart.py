@@ -190,7 +190,7 @@ def test_restart_that_begins_later_starts_in_the_last_row():
     for column in (0, 1):
         search.candidates = starts.take([column])
         search.advance(problem.objective, Still(), Stopping(2, 0.0, 9))
-    search.pool()
+    search.pool(search.advances)
     result = search.finish(problem.objective)
     assert result.best_restart == 0
     assert result.history["stage"].T.tolist() == [
