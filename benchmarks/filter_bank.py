@@ -28,6 +28,8 @@ from skconvfilter.initializers.tensor import tensor_start
 from skconvfilter.model.activations import ACTIVATIONS
 
 SUCCESS = 1e-6
+# The model of the paper.
+PAPER = {"output_weights": "ones", "pooling": "sum", "bias": False}
 FIRST_SEED = 40_000
 
 # Filters, patch length, patches, samples, condition number.
@@ -48,7 +50,7 @@ def make_task(cell, activation, seed, **options):
     """Data, and the teacher that has labelled them."""
     n_filters, patch_dim, n_patches, n_samples, condition = cell
     bank = ConvFilterBankRegressor(
-        n_filters, kernel_size=patch_dim, stride=patch_dim, activation=activation
+        n_filters, kernel_size=patch_dim, stride=patch_dim, activation=activation, **PAPER
     )
     return make_filter_bank_regression(
         n_samples,
@@ -68,7 +70,7 @@ def fit(X, y, cell, activation, **options):
         kernel_size=cell[1],
         stride=cell[1],
         activation=activation,
-        **({"random_state": 0} | options),
+        **(PAPER | {"random_state": 0} | options),
     )
     start = time.perf_counter()
     with warnings.catch_warnings():
