@@ -29,8 +29,8 @@ _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Damping after a step that was not taken, as activations bend, and that up to which steps
 # are tried shorter before a start is given up: kinks may be close.
 _RECOVERY, _PATIENCE = 1e-4, 1e2
-# Filters that forward starts grow beyond the size of a bank: the first so many, and each
-# one that the data may be without noise for more than the one before, up to a number.
+# Filters that forward starts grow beyond the size of a bank. Where the data may be without
+# noise, each start grows by more of them than the one before, up to a largest number.
 _BEYOND, _WIDENING, _LARGEST_BEYOND = 2, 2, 6
 
 

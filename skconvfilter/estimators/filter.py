@@ -152,8 +152,8 @@ class ConvReLUFilterRegressor(PatchRegressor):
         for data in any unit. If "auto", it is chosen by restricted maximum likelihood for
         the linearized model at the end of the search, and the filter is fitted again with
         it. It is 0 for exact fits, and for fits that do not end with Levenberg-Marquardt
-        steps. With fewer than two samples for each parameter, the search has a penalty of
-        1e-3 before.
+        steps. With fewer than two samples for each parameter, the search before it has a
+        penalty of 1e-3.
     max_iter : "auto" or int, default="auto"
         Largest number of iterations of `solver`: epochs of "sgd", steps of the others. If
         "auto", 2, 20 and 100 for "sgd", "gd" and "levenberg-marquardt", and 200 and 1000
