@@ -21,6 +21,7 @@ import argparse
 import time
 import warnings
 from collections import namedtuple
+from itertools import product
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -104,6 +105,18 @@ def with_bias(task, seed):
     return task._replace(y=y, clean=y)
 
 
+def varying_responses(X, teacher, geometry):
+    """Responses (n, n_filters) of the filters to all patches that vary."""
+    patches = ConvPatchExtractor(**geometry).fit_transform(X).reshape(-1, teacher[0].size)
+    return patches[np.ptp(patches, axis=1) > 0] @ teacher.reshape(len(teacher), -1).T
+
+
+def random_biases(responses, rng):
+    """Biases (n_filters,) below which a random share of the responses lies."""
+    shares = rng.uniform(0.1, 0.9, size=responses.shape[1])
+    return np.array([-np.quantile(*pair) for pair in zip(responses.T, shares, strict=True)])
+
+
 def measure_bank(source, kernel_size, stride, n_filters, images, seed):
     """Relative losses of default fits, for a teacher with biases and for one without."""
     rng = np.random.RandomState(seed)
@@ -117,10 +130,8 @@ def measure_bank(source, kernel_size, stride, n_filters, images, seed):
     window = geometry["kernel_size"]
     teacher = np.array([random_filter(window, random_state=rng) for _ in range(n_filters)])
     weights = rng.choice([1.0, -1.0], size=n_filters)
-    patches = ConvPatchExtractor(**geometry).fit_transform(X).reshape(-1, kernel_size**2)
-    responses = patches[np.ptp(patches, axis=1) > 0] @ teacher.reshape(n_filters, -1).T
-    shares = rng.uniform(0.1, 0.9, size=n_filters)
-    biases = [-np.quantile(r, share) for r, share in zip(responses.T, shares, strict=True)]
+    responses = varying_responses(X, teacher, geometry)
+    biases = random_biases(responses, rng)
     row = {}
     for name, bias in {"plain": 0.0, "biased": biases}.items():
         model = ConvFilterBankRegressor(
@@ -168,37 +179,32 @@ def measure_offset(window, n_filters, images, seed):
     kernel_size = window[1]
     task = make_task(Cell(*window, "random"), images, seed)
     rng = np.random.RandomState(seed)
-    teacher = rng.standard_normal((n_filters, kernel_size, kernel_size))
+    drawn = rng.standard_normal((n_filters, kernel_size, kernel_size))
     weights = rng.choice([1.0, -1.0], size=n_filters)
-    shares = rng.uniform(0.1, 0.9, size=n_filters)
+    teachers = {
+        "zero sum": drawn - drawn.mean(axis=(1, 2), keepdims=True),
+        "biased": drawn,
+    }
     row = {}
-    for kind in ("zero sum", "threshold"):
-        if kind == "zero sum":
-            teacher -= teacher.mean(axis=(1, 2), keepdims=True)
-        for offset in OFFSETS:
-            X = task.X + offset * task.X.std()
-            patches = ConvPatchExtractor(**task.geometry).fit_transform(X)
-            patches = patches.reshape(-1, kernel_size**2)
-            responses = (
-                patches[np.ptp(patches, axis=1) > 0] @ teacher.reshape(n_filters, -1).T
-            )
-            bias = np.zeros(n_filters)
-            if kind == "threshold":
-                pairs = zip(responses.T, shares, strict=True)
-                bias = -np.array([np.quantile(*each) for each in pairs])
-            options = task.geometry | {"bias": kind == "threshold", "random_state": seed}
-            if n_filters == 1:
-                model = ConvReLUFilterRegressor(**options)
-                y = make_filter_regression(
-                    X=X, estimator=model, teacher=teacher[0], bias=bias[0]
-                )[1]
-            else:
-                model = ConvFilterBankRegressor(n_filters, **options)
-                y = make_filter_bank_regression(
-                    X=X, estimator=model, teacher=teacher, output_weights=weights, bias=bias
-                )[1]
-            with threadpool_limits(1):
-                row[kind, offset] = 2 * model.fit(X, y).loss_ / y.var()
+    for kind, offset in product(teachers, OFFSETS):
+        X, teacher = task.X + offset * task.X.std(), teachers[kind]
+        bias = np.zeros(n_filters)
+        if kind == "biased":
+            responses = varying_responses(X, teacher, task.geometry)
+            bias = random_biases(responses, np.random.RandomState(seed))
+        options = task.geometry | {"bias": kind == "biased", "random_state": seed}
+        if n_filters == 1:
+            model = ConvReLUFilterRegressor(**options)
+            y = make_filter_regression(
+                X=X, estimator=model, teacher=teacher[0], bias=bias[0]
+            )[1]
+        else:
+            model = ConvFilterBankRegressor(n_filters, **options)
+            y = make_filter_bank_regression(
+                X=X, estimator=model, teacher=teacher, output_weights=weights, bias=bias
+            )[1]
+        with threadpool_limits(1):
+            row[kind, offset] = 2 * model.fit(X, y).loss_ / y.var()
     return row
 
 
@@ -215,7 +221,7 @@ def report_offsets(images, n_teachers, n_jobs):
             )
             source, kernel_size, stride = window
             line = f"{source:6s} {kernel_size}x{kernel_size} s{stride} {n_filters:2d}"
-            for kind in ("zero sum", "threshold"):
+            for kind in ("zero sum", "biased"):
                 line += "  "
                 for offset in OFFSETS:
                     losses = np.array([row[kind, offset] for row in rows])
