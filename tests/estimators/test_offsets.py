@@ -27,7 +27,7 @@ def test_filters_that_sum_to_zero_are_found(n_filters, spreads):
             _, y = make_filter_bank_regression(
                 X=X, estimator=model, teacher=teacher, output_weights=[1, -1]
             )
-        model.fit(X, y)
-        assert model.loss_ < 1e-18 * y.var()
-        # A fit that is exact but for rounding ends the search.
-        assert np.isfinite(model.restart_losses_).sum() < 20 or n_filters == 1
+        assert model.fit(X, y).loss_ < 1e-18 * y.var()
+        if n_filters > 1:
+            # A fit that is exact but for rounding ends the search over starts.
+            assert np.isnan(model.restart_losses_).any()

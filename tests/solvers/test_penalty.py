@@ -106,7 +106,7 @@ def test_the_fit_ends_at_a_minimum_for_it():
         model = ConvReLUFilterRegressor(alpha="auto", diagnostics=False, random_state=0)
         loss = model.fit(X, y).loss_
         model.set_params(alpha=model.alpha_, warm_start=True)
-        # Another descent from there finds little; it was up to 37 times less.
+        # Another descent from there finds little more.
         assert model.fit(X, y).loss_ > 0.8 * loss
 
 
