@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from itertools import cycle
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,9 +30,12 @@ _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Damping after a step that was not taken, as activations bend, and that up to which steps
 # are tried shorter before a start is given up: kinks may be close.
 _RECOVERY, _PATIENCE = 1e-4, 1e2
-# Filters that forward starts grow beyond the size of a bank. Where the data may be without
-# noise, each start grows by more of them than the one before, up to a largest number.
-_BEYOND, _WIDENING, _LARGEST_BEYOND = 2, 2, 6
+# Forward starts of data that may be without noise, in turns: whether they grow beside a
+# linear filter, and the ridge of generalized least squares, if any.
+_WITHOUT_NOISE = ((True, 7e-5), (False, 7e-5), (True, None), (False, 2e-5))
+# Samples of generalized least squares: so many, or so many for each entry of the filters.
+# Its time grows with their square, so that there is a largest number.
+_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY, _MOST_GENERALIZED_ROWS = 1000, 5, 2000
 
 
 class ConvFilterBankRegressor(PatchRegressor):
@@ -403,6 +407,30 @@ class ConvFilterBankRegressor(PatchRegressor):
         return tags
 
 
+class ForwardKind(NamedTuple):
+    """How a forward start searches, see :class:`ForwardSearch`."""
+
+    sample: BankObjective
+    relaxed: bool = False
+    ridge: float | None = None
+
+
+def _kinds_without_noise(
+    explored: BankObjective, rng: np.random.Generator
+) -> list[ForwardKind]:
+    """Kinds of forward starts, in turns, of data that may be without noise."""
+    n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY * explored.n_parameters)
+    too_many = min(n_rows, explored.n_samples) > _MOST_GENERALIZED_ROWS
+    # Generalized least squares are in single precision.
+    if too_many or explored.is_far_from_zero():
+        return [ForwardKind(explored, relaxed=True)]
+    few = subsample(explored, n_rows, rng)
+    return [
+        ForwardKind(explored if ridge is None else few, relaxed, ridge)
+        for relaxed, ridge in _WITHOUT_NOISE
+    ]
+
+
 @dataclass(frozen=True)
 class BankProblem(Problem[BankSettings, BankObjective]):
     """A bank: one start after another, the most promising first."""
@@ -479,6 +507,8 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         if starts.forward:
             explored = subsample(explored, self.settings.forward_rows, rng)
             explored = explored.in_single_precision()
+        usual = ForwardKind(explored)
+        further = cycle(_kinds_without_noise(explored, rng) if starts.forward else [])
 
         def draw(
             restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
@@ -486,14 +516,14 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             drawn = starts.candidates.take(restarts)
             for column, restart in enumerate(restarts):
                 if restart in starts.forward:
-                    wider = _WIDENING * sum(search.relaxed for search in searches.values())
+                    kind = next(further) if nearly_exact else usual
                     search = searches[restart] = ForwardSearch(
-                        explored,
+                        kind.sample,
                         starts.forward[restart],
                         signed=self.settings.output_weights == "signs",
                         floor=stopping.floor,
-                        beyond=min(_BEYOND + wider, _LARGEST_BEYOND),
-                        relaxed=nearly_exact,
+                        relaxed=kind.relaxed,
+                        ridge=kind.ridge,
                         callback=callback,
                     )
                     bank = search.run().padded(explored.n_filters)

@@ -34,7 +34,7 @@ _FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER, _LEAST_ROWS_PER_PARAMETER = 1000, 20
 # Starts of a bank, and the work of one step on the samples of a forward start, see
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
-_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 4e8
+_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 2e9
 # With fewer samples for each parameter, all minima fit well but for a penalty: so a penalty
 # that is tuned is not 0 in the search before.
 _FEW_PER_PARAMETER, _ALPHA_OF_FEW = 2, 1e-3

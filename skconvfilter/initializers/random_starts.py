@@ -166,6 +166,27 @@ def unit_directions(
     return draws / np.linalg.norm(draws, axis=0)
 
 
+def filters_with_thresholds(
+    objective: BankObjective, n_filters: int, rng: np.random.Generator
+) -> Array:
+    """Random filters (n_filters, patch_dim) of length 1 that bend where patches are.
+
+    If they have biases, each is 0 on one of the patches of the samples; else they are
+    random directions.
+    """
+    layout = objective.geometry.layout
+    if layout.constant == 0:
+        return unit_directions([rng] * n_filters, layout, balanced=False).T
+    directions = rng.standard_normal((n_filters, layout.window_size))
+    windows = objective.random_patches(n_filters, rng)
+    thresholds = np.zeros(n_filters)
+    if len(windows):
+        on = np.resize(windows, directions.shape)
+        thresholds = np.einsum("np,np->n", directions, on, dtype=np.float64)
+    filters = np.column_stack([directions, -thresholds / layout.constant])
+    return filters / np.linalg.norm(filters, axis=1, keepdims=True)
+
+
 def random_banks(
     objective: BankObjective, generators: list[np.random.Generator], signs: Array
 ) -> Array:

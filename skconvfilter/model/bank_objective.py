@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray
@@ -23,7 +24,14 @@ from skconvfilter.model.blocks import SampleBlocks
 from skconvfilter.model.forward import PackedBlocks, moment_blocks
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.model.patch_metric import patch_moments
-from skconvfilter.model.squared_error import ROUNDING_UNITS, Array, Rows, SquaredError
+from skconvfilter.model.squared_error import (
+    ROUNDING_UNITS,
+    Array,
+    Evaluation,
+    Moments,
+    Rows,
+    SquaredError,
+)
 
 
 class LinearModels(NamedTuple):
@@ -67,6 +75,7 @@ class BankObjective(SquaredError):
         self.activation = activation
         self.pooling = pooling
         self._scale = pooling_scale(pooling, geometry.layout.n_patches)
+        self._inverse_root: NDArray[np.float32] | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -91,10 +100,60 @@ class BankObjective(SquaredError):
             other.targets = self.targets - self.values_of_filters(filters) @ signs
         return other
 
-    def fits_of_filters(
-        self, filters: FloatArray, bank: FloatArray, signs: Array
+    def generalized(self, values: Array, ridge: float) -> Self:
+        """The same with generalized least squares, of samples in memory.
+
+        The covariance of the errors of different samples is that of the values of random
+        filters, plus a ridge. What all filters have in common, which is most of the squared
+        error, counts little, so that filters are found nearly independently of each other.
+        The minimum without errors stays the same. For homogeneous activations, and without
+        a penalty.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_samples, m)
+            Of random filters.
+        ridge : float
+            Relative to the sum of the variances of the samples.
+        """
+        columns = self.comparable(values.T)
+        powers = np.sum(columns**2, axis=1, keepdims=True)
+        columns /= np.sqrt(np.where(powers > 0, powers, 1.0))
+        covariance = columns.T @ columns
+        covariance[np.diag_indices(self.n_samples)] += ridge * (np.trace(covariance) or 1.0)
+        other = copy(self)
+        # Single precision is enough for the explorations that this is for.
+        inverse_root = np.linalg.inv(np.linalg.cholesky(covariance))
+        other._inverse_root = inverse_root.astype(np.float32)
+        return other
+
+    def comparable(self, values: Array) -> FloatArray:
+        """Values (..., n_samples) whose sums of squares are what the objective measures.
+
+        They are centred where there is an intercept, times the roots of the weights, and
+        with generalized least squares times the inverse root of the covariance.
+        """
+        shares = self._shares()
+        if self.fit_intercept:
+            values = values - (values @ shares)[..., np.newaxis]
+        comparable: FloatArray = values * np.sqrt(shares)
+        if self._inverse_root is not None:
+            # One product of matrices is faster than one for each model.
+            rows = comparable.astype(np.float32).reshape(-1, self.n_samples)
+            comparable = (rows @ self._inverse_root.T).reshape(values.shape)
+        return comparable
+
+    def fits(
+        self, columns: FloatArray, bank: FloatArray, signs: Array
     ) -> tuple[Array, Array]:
-        """How well single filters (m, patch_dim) fit what a bank leaves unexplained.
+        """How well single filters fit what a bank leaves unexplained.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (m, n_samples)
+            Values of the filters as :meth:`comparable` returns them.
+        bank : ndarray of shape (n_filters, patch_dim)
+        signs : ndarray of shape (n_filters,)
 
         Returns
         -------
@@ -103,18 +162,27 @@ class BankObjective(SquaredError):
         factors : ndarray of shape (m,)
             The best factors of their values.
         """
-        values = self.values_of_filters(np.vstack([filters, bank]))
-        values, own = values[:, : len(filters)], values[:, len(filters) :]
-        errors = self.targets - own @ signs
-        shares = self.sample_weight / self.sample_weight.sum()
-        if self.fit_intercept:
-            values, errors = values - shares @ values, errors - shares @ errors
-        powers = shares @ values**2
-        products = (shares * errors) @ values
+        errors = self.beside(bank, signs).targets
+        powers = np.sum(columns**2, axis=1)
+        products = columns @ self.comparable(errors)
         rounding = (ROUNDING_UNITS * self.precision) ** 2 * powers.max()
         seen = powers > rounding
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
         return factors * products, factors
+
+    def random_patches(self, n_patches: int, rng: np.random.Generator) -> FloatArray:
+        """Random windows (n_patches, window_size) whose entries are not all the same.
+
+        Fewer, or none, if there are not that many.
+        """
+        rows = np.sort(rng.choice(self.n_samples, min(n_patches, self.n_samples), False))
+        few, found = self.subset(rows), []
+        n_each = -(-n_patches // len(rows))
+        for patches in few.patch_blocks():
+            for windows in patches[..., : self.geometry.layout.window_size]:
+                varying = windows[np.ptp(windows, axis=1) > 0]
+                found.append(rng.permutation(varying)[:n_each])
+        return rng.permutation(np.concatenate(found))[:n_patches]
 
     def with_constant(self) -> Self:
         """The same with a constant entry of usual size in every patch."""
@@ -177,6 +245,30 @@ class BankObjective(SquaredError):
             alpha=self.alpha,
             fit_intercept=self.fit_intercept,
         )
+
+    def _evaluate(self, W: FloatArray, signs: Array, order: int) -> Evaluation:
+        if self._inverse_root is None:
+            return super()._evaluate(W, signs, order)
+
+        def block_columns(rows: slice) -> tuple[Array, Array]:
+            return self._columns(self._block(rows), self.targets[rows], W, signs)
+
+        blocks = self.map_blocks(block_columns, self._blocks)
+        columns, values = (
+            np.concatenate(parts, axis=-1) for parts in zip(*blocks, strict=True)
+        )
+        mean = columns @ self._shares()
+        if not self.fit_intercept:
+            mean = np.zeros_like(mean)
+        rows = self.comparable(columns)
+        against = rows if order == 2 else rows[:, -1:]
+        scatter = (rows @ against.transpose(0, 2, 1)).astype(np.float64)
+        moments = Moments(1.0, np.abs(values).max(axis=1), mean, scatter)
+        return self._finish(moments, W, signs, order)
+
+    def _shares(self) -> Array:
+        shares: Array = self.sample_weight / self.sample_weight.sum()
+        return shares
 
     def _block(self, rows: Rows) -> Any:
         return block_patches(np.asarray(self.samples[rows]), self.geometry)
@@ -244,8 +336,11 @@ class RectifierBankObjective(BankObjective):
         layout = self.geometry.layout
         blocks = [kernel.mean_patches(self._packed(rows), layout) for rows in self._blocks]
         columns = self._scale_of_mean * np.concatenate(blocks, axis=-1, dtype=np.float64).T
-        shares = self.sample_weight / self.sample_weight.sum()
-        columns, targets = columns[:, : layout.window_size], self.targets
+        columns, targets, shares = (
+            columns[:, : layout.window_size],
+            self.targets,
+            self._shares(),
+        )
         columns, targets = columns - shares @ columns, targets - shares @ targets
         roots = np.sqrt(shares)
         return LinearModels(

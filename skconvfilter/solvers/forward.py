@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.initializers.random_starts import unit_directions
+from skconvfilter.initializers.random_starts import (
+    filters_with_thresholds,
+    unit_directions,
+)
+from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.bank_objective import BankObjective, LinearModels
 from skconvfilter.model.squared_error import Array
 from skconvfilter.solvers.driver import Callback, Snapshot, Stopping, run, scaled_signs
@@ -25,8 +29,13 @@ _N_ORTHOGONAL = 56
 # Where a step of the bank takes long: those that are tried, and the steps of each trial,
 # which only the new filter takes.
 _N_TRIED_ALONE, _N_STEPS_ALONE = 6, 6
-# Filters that a bank grows beyond its size: at least this share of its filters.
-_SHARE_BEYOND = 0.5
+# With generalized least squares: the random filters, those that are tried, so many and so
+# many for each filter of the bank; the steps of each trial, which only the new filter
+# takes, and those of the best few.
+_N_RANDOM, _LEAST_TRIED, _N_TRIED_PER_FILTER = 1000, 16, 4
+_N_FIRST_STEPS, _N_CONTINUED, _N_MORE_STEPS = 6, 4, 14
+# Filters that a bank grows beyond its size: so many, or this share of its filters.
+_BEYOND, _SHARE_BEYOND = 2, 0.5
 # Largest condition number of the least squares that linear filters are solutions of.
 _LARGEST_CONDITION = 1e6
 # Size of preactivations at which saturating activations are tried.
@@ -71,9 +80,6 @@ class ForwardSearch:
         Whether output weights may be -1.
     floor : float
         A loss that is zero to machine precision ends the search.
-    beyond : int
-        Filters that the bank grows beyond its size; at least half of its size. The more
-        there are, the fewer minima are poor, and the longer the search takes.
     relaxed : bool, default=False
         Whether the bank grows beside a linear filter, one with a large bias, which is then
         removed. A filter w and its reflection -w differ by a linear model, so that beside
@@ -81,10 +87,15 @@ class ForwardSearch:
         take its place. Where the targets are not those of a bank, this fits worse. Filters
         without a bias have one in the meantime. Without effect unless the objective has
         linear models.
+    ridge : float, default=None
+        If given, of :meth:`~skconvfilter.model.bank_objective.BankObjective.generalized`
+        least squares, in which a new filter hardly depends on those that are missing: many
+        are tried alone. Where the targets are not those of a bank, this fits worse. Without
+        effect for activations that are not homogeneous, or with a penalty.
     callback : Callback, default=None
         Called after every iteration with the bank of the full size, 0 where it has not yet
-        grown; returns whether to stop. Not called for banks beyond their size, or beside a
-        linear filter.
+        grown; returns whether to stop. Not called for banks beyond their size, beside a
+        linear filter, or with generalized least squares.
     """
 
     def __init__(
@@ -94,21 +105,24 @@ class ForwardSearch:
         *,
         signed: bool,
         floor: float,
-        beyond: int,
         relaxed: bool = False,
+        ridge: float | None = None,
         callback: Callback | None = None,
     ) -> None:
         self._linear_models = objective.linear_models() if relaxed else None
         self._n_linear = int(self._linear_models is not None)  # they come first
-        self._n_tried = _N_TRIED_BESIDE_LINEAR if self._n_linear else _N_TRIED
-        homogeneous = objective.activation.homogeneity is not None
-        self._tries_alone = homogeneous and objective.is_costly()
         constant = objective.geometry.layout.constant
         self._lends_bias = self._linear_models is not None and constant == 0
         if self._lends_bias:
             objective = objective.with_constant()
-        self.relaxed = relaxed
-        self._beyond = max(beyond, int(_SHARE_BEYOND * objective.n_filters))
+        homogeneous = objective.activation.homogeneity is not None
+        costly = homogeneous and objective.is_costly()
+        # The random filters of generalized least squares, and their values.
+        self._random: tuple[Array, FloatArray] | None = None
+        if ridge is not None and homogeneous and objective.alpha == 0:
+            objective, self._random = _generalized(objective, ridge, rng)
+            floor = 0.0  # that of the squared error has another unit
+        self._tries_alone = costly or self._random is not None
         self._banks: dict[int, Bank] = {}
         self._objective = objective
         self._rng = rng
@@ -121,9 +135,7 @@ class ForwardSearch:
         self._common: Array | None = None
         if objective.is_far_from_zero():
             self._common = np.linalg.eigh(metric)[1][:, -1]
-        self._solver = LevenbergMarquardt(
-            damping=_DAMPING, metric=metric, secant=self._tries_alone
-        )
+        self._solver = LevenbergMarquardt(damping=_DAMPING, metric=metric, secant=costly)
 
     def run(self) -> Bank:
         """The best bank of the full size, or a smaller one that is exact."""
@@ -131,7 +143,7 @@ class ForwardSearch:
         bank = Bank(np.empty((0, self._objective.patch_dim)), np.empty(0), np.inf)
         if self._linear_models is not None:
             bank = self._linear(self._linear_models)
-        for _ in range(n_filters + self._beyond):
+        for _ in range(n_filters + max(_BEYOND, int(_SHARE_BEYOND * n_filters))):
             bank = self._grow(bank)
             self._record(bank)
             if self._is_done(bank):
@@ -187,28 +199,16 @@ class ForwardSearch:
         return self._best([filters], [signs])
 
     def _grow(self, bank: Bank) -> Bank:
-        objective = self._objective
-        streams = [self._rng] * _N_DIRECTIONS
-        layout = objective.geometry.layout
-        directions = unit_directions(streams, layout, balanced=True).T
-        if self._common is not None:
-            along = directions[:_N_ORTHOGONAL] @ self._common
-            directions[:_N_ORTHOGONAL] -= np.outer(along, self._common)
-        homogeneity = objective.activation.homogeneity
-        if homogeneity is None:
-            sizes = np.exp(
-                self._rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), _N_DIRECTIONS)
-            )
-            directions *= (sizes / objective.preactivation_scale())[:, np.newaxis]
-        gains, slopes = objective.fits_of_filters(directions, bank.filters, bank.signs)
+        directions, values = self._random or self._directions()
+        gains, slopes = self._objective.fits(values, bank.filters, bank.signs)
         scale = bank.signs[0] if len(bank.signs) else 1.0
         # The first filter decides the sign of an output scale.
-        either_sign = self._signed or (objective.fits_scale and not len(bank.signs))
+        either_sign = self._signed or (self._objective.fits_scale and not len(bank.signs))
         if not either_sign:
             gains = np.where(slopes * scale > 0, gains, -gains)
-        n_tried = _N_TRIED_ALONE if self._tries_alone else self._n_tried
-        tried = np.argsort(-gains, kind="stable")[:n_tried]
+        tried = np.argsort(-gains, kind="stable")[: self._n_tried()]
         new = directions[tried]
+        homogeneity = self._objective.activation.homogeneity
         if homogeneity is not None:
             new *= np.abs(slopes[tried, np.newaxis]) ** (1 / homogeneity)
         new_signs = np.full(len(new), scale)
@@ -220,18 +220,41 @@ class ForwardSearch:
         signs = [np.append(bank.signs, sign) for sign in new_signs]
         return self._best(filters, signs)
 
+    def _n_tried(self) -> int:
+        """Random filters that are tried for each new one."""
+        if self._random is not None:
+            return max(_LEAST_TRIED, _N_TRIED_PER_FILTER * self._objective.n_filters)
+        if self._tries_alone:
+            return _N_TRIED_ALONE
+        return _N_TRIED_BESIDE_LINEAR if self._n_linear else _N_TRIED
+
+    def _directions(self) -> tuple[Array, FloatArray]:
+        """Random filters, and their values to compare."""
+        objective = self._objective
+        streams = [self._rng] * _N_DIRECTIONS
+        directions = unit_directions(streams, objective.geometry.layout, balanced=True).T
+        if self._common is not None:
+            along = directions[:_N_ORTHOGONAL] @ self._common
+            directions[:_N_ORTHOGONAL] -= np.outer(along, self._common)
+        if objective.activation.homogeneity is None:
+            sizes = np.exp(
+                self._rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), _N_DIRECTIONS)
+            )
+            directions *= (sizes / objective.preactivation_scale())[:, np.newaxis]
+        return directions, objective.comparable(objective.values_of_filters(directions).T)
+
     def _best_alone(self, bank: Bank, filters: Array, signs: Array) -> tuple[Array, Array]:
         """The best of some filters (m, patch_dim) beside a bank that stays, as one row."""
-        max_iter = 0 if self._stopped else _N_STEPS_ALONE
-        result = run(
-            self._solver,
-            self._objective.beside(bank.filters, bank.signs),
-            filters.T,
-            signs[:, np.newaxis],
-            replace(self._stopping, max_iter=max_iter),
-        )
-        best = [int(np.argmin(result.loss))]
-        return result.W.T[best], result.signs[best, 0]
+        objective = self._objective.beside(bank.filters, bank.signs)
+        stages = [(_N_STEPS_ALONE, 1)]
+        if self._random is not None:
+            stages = [(_N_FIRST_STEPS, _N_CONTINUED), (_N_MORE_STEPS, 1)]
+        for n_steps, n_kept in stages:
+            stopping = replace(self._stopping, max_iter=0 if self._stopped else n_steps)
+            result = run(self._solver, objective, filters.T, signs[:, np.newaxis], stopping)
+            best = np.argsort(result.loss, kind="stable")[:n_kept]
+            filters, signs = result.W.T[best], result.signs[best, 0]
+        return filters, signs
 
     def _prune(self, bank: Bank) -> Bank:
         removed = range(self._n_linear, len(bank.signs))
@@ -239,7 +262,7 @@ class ForwardSearch:
         filters, signs = [bank.filters[r] for r in rest], [bank.signs[r] for r in rest]
         objective = self._objective.resized(len(bank.signs) - 1)
         W = np.stack([rows.ravel() for rows in filters], axis=1)
-        n_tried = 1 if self._tries_alone else self._n_tried
+        n_tried = 1 if self._tries_alone else self._n_tried()
         tried = np.argsort(objective.value(W, np.array(signs)).loss)[:n_tried]
         return self._best([filters[i] for i in tried], [signs[i] for i in tried])
 
@@ -263,7 +286,7 @@ class ForwardSearch:
 
     def _report(self, callback: Callback, size: int, snapshot: Snapshot) -> bool:
         n_filters = self._objective.n_filters
-        if size > n_filters or self._n_linear:
+        if size > n_filters or self._n_linear or self._random is not None:
             return False
         found = snapshot.incumbent
         bank = Bank(found.w.reshape(size, -1), np.asarray(found.sign), found.loss)
@@ -271,6 +294,16 @@ class ForwardSearch:
         padded = found._replace(w=W, sign=signs)
         self._stopped = bool(callback(snapshot._replace(stage="forward", incumbent=padded)))
         return self._stopped
+
+
+def _generalized(
+    objective: BankObjective, ridge: float, rng: np.random.Generator
+) -> tuple[BankObjective, tuple[Array, FloatArray]]:
+    """Generalized least squares, and random filters and their values to compare."""
+    filters = filters_with_thresholds(objective, _N_RANDOM, rng)
+    values = objective.values_of_filters(filters)
+    objective = objective.generalized(values, ridge)
+    return objective, (filters, objective.comparable(values.T))
 
 
 def _least_squares(columns: Array, targets: Array) -> Array:

@@ -27,7 +27,7 @@ _COSTLY_PATIENCE, _COSTLY_TOL, _EXACT_DAMPING = 2, 1e-2, 1e-6
 # Numbers in the matrices of all starts that are explored.
 _MAX_ELEMENTS = 2e7
 
-# Of a sequential search: starts that are advanced together, after the first alone.
+# Of a sequential search: starts that are advanced together.
 _GROUP = 3
 # Scores that differ by less than this share are of one minimum, with the filters in another
 # order; a minimum that so many starts have found is taken for the lowest.
@@ -160,8 +160,7 @@ def explore_and_polish(
     nearly_exact = _best(search) <= _NEARLY_EXACT * sample.constant_loss(starts.signs)
     if redraw is not None and nearly_exact and not (costly or search.is_settled()):
         first = search.advances[-1]
-        W = np.stack([redraw(restart) for restart in starts.restarts], axis=1)
-        search.candidates = replace(starts, W=W)
+        search.candidates = _redrawn(starts, redraw)
         explore()
         search.pool([first, search.advances[-1]])
     exact = costly and _best(search) <= exploration.floor
@@ -317,30 +316,25 @@ def sequential_multistart(
     result : SearchResult
     """
     search = MultiStart(starts, stopping.floor, validation, callback)
-    follow = None if callback is None else search.follow
     constant_loss = sample.constant_loss(starts.signs)
     dead_loss = (1 - _SAME_LOSS) * constant_loss
     n_starts = len(starts.restarts)
     n_if_noisy = min(n_if_noisy or n_starts, n_starts)
-    for group in [*_groups(n_if_noisy), *([i] for i in range(n_if_noisy, n_starts))]:
-        # If no start fits much better than the others, there is noise: so the loss that
-        # another start needs falls with their number.
-        share = _NEARLY_EXACT / max(1, group[0] - n_if_noisy + 1)
-        nearly_exact = _best(search) <= share * constant_loss
-        if group[0] >= n_if_noisy and not nearly_exact:
-            break
-        search.candidates = starts.take(group)
-        if draw is not None:
-            search.candidates = draw(group, nearly_exact, follow)
+    group, nearly_exact = range(1), False
+    while group:
+        if draw is None:
+            search.candidates = starts.take(group)
+        else:
+            search.candidates = draw(group, nearly_exact, callback and search.follow)
         search.advance(sample, solver, stopping)
         dead = np.flatnonzero(search.advances[-1].result.loss >= dead_loss)
         if redraw is not None and len(dead) and not _is_settled(search, dead_loss):
-            search.candidates = starts.take(np.array(group)[dead])
-            W = [redraw(restart) for restart in search.candidates.restarts]
-            search.candidates = replace(search.candidates, W=np.stack(W, axis=1))
+            search.candidates = _redrawn(starts.take(np.array(group)[dead]), redraw)
             search.advance(sample, solver, stopping)
         if _is_settled(search, dead_loss):
             break
+        nearly_exact = _may_be_exact(search, constant_loss, group.stop - n_if_noisy)
+        group = _next_group(group.stop, n_starts, n_if_noisy, nearly_exact)
     search.pool(search.advances)
     if sample is not objective:
         search.keep(1 if search.is_settled() else _N_FINALISTS)
@@ -351,10 +345,27 @@ def sequential_multistart(
     return search.finish(objective)
 
 
-def _groups(n_starts: int) -> list[range]:
-    """Starts that are advanced together: the first alone, then a few at a time."""
-    later = range(1, n_starts, _GROUP)
-    return [range(1), *(range(i, min(i + _GROUP, n_starts)) for i in later)]
+def _may_be_exact(search: MultiStart, constant_loss: float, n_more: int) -> bool:
+    """Whether the best start has nearly no error, after some more than there are usually.
+
+    If no start fits much better than the others, there is noise: so the loss that another
+    start needs falls with their number.
+    """
+    return _best(search) <= _NEARLY_EXACT / max(1, n_more + 1) * constant_loss
+
+
+def _next_group(begun: int, n_starts: int, n_if_noisy: int, nearly_exact: bool) -> range:
+    """Starts that are advanced together; none at the end of the search."""
+    if begun >= n_if_noisy:
+        return range(begun, min(begun + nearly_exact, n_starts))
+    # One that fits exactly ends the search.
+    together = 1 if nearly_exact else _GROUP
+    return range(begun, min(begun + together, n_if_noisy))
+
+
+def _redrawn(starts: Candidates, redraw: Redraw) -> Candidates:
+    W = np.stack([redraw(restart) for restart in starts.restarts], axis=1)
+    return replace(starts, W=W)
 
 
 def _best(search: MultiStart) -> float:

@@ -6,11 +6,12 @@ from scipy.stats import kstest
 
 from skconvfilter.initializers.random_starts import (
     ball_starts,
+    filters_with_thresholds,
     random_banks,
     theory_radius,
 )
 from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
 from tests.initializers.teachers import KINDS, NAMES, SIGNED, make_generators
@@ -286,3 +287,25 @@ def test_targets_that_hardly_vary_give_finite_starts_that_live(name, options):
     lengths = lengths_of(banks(objective, 5))
     assert np.isfinite(lengths).all()
     assert lengths.min() > 0
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_biases_of_random_filters_are_0_on_a_patch(blank):
+    rng = np.random.default_rng(0)
+    patches = np.zeros((20, 3, 4)) if blank else rng.uniform(size=(20, 3, 4))
+    samples, geometry = flatten_windows(patches)
+    objective = make_bank_objective(
+        samples,
+        geometry.with_constant(0.5),
+        np.zeros(20),
+        n_filters=2,
+        activation=ACTIVATIONS["relu"],
+        pooling="mean",
+    )
+    filters = filters_with_thresholds(objective, 100, rng)
+    assert filters.shape == (100, 5)
+    np.testing.assert_allclose(np.linalg.norm(filters, axis=1), 1)
+    responses = patches.reshape(-1, 4) @ filters[:, :4].T + 0.5 * filters[:, 4]
+    assert np.abs(responses).min(axis=0).max() < 1e-12
+    if not blank:
+        assert np.unique(np.abs(responses).argmin(axis=0)).size > 20

@@ -283,3 +283,93 @@ def test_rectifiers_on_kernels_are_those_on_matrix_products(banks, constant):
         rtol=1e-9,
         atol=1e-9,
     )
+
+
+def generalized_errors(objective, values, ridge):
+    """The covariance of the errors, and what takes their weighted mean away."""
+    shares = objective.sample_weight / objective.sample_weight.sum()
+    centring = np.eye(len(shares)) - objective.fit_intercept * np.outer(
+        np.ones(len(shares)), shares
+    )
+    centred = centring @ values
+    centred /= np.sqrt(shares @ centred**2)
+    covariance = centred @ centred.T
+    trace = shares @ np.diag(covariance)
+    return covariance + ridge * trace * np.diag(1 / shares), centring
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_generalized_least_squares_are_those_of_the_covariance(name, fit_intercept):
+    banks = make_banks(name=name, n_samples=30, alpha=0.0, fit_intercept=fit_intercept)
+    objective, ridge = banks.objective, 1e-2
+    random = np.random.default_rng(3).standard_normal((50, banks.p))
+    values = objective.values_of_filters(random)
+    covariance, centring = generalized_errors(objective, values, ridge)
+    inverse = np.linalg.inv(covariance)
+    generalized = objective.generalized(values, ridge)
+    result = generalized.gauss_newton(banks.W, banks.signs)
+    assert result.loss.dtype == np.float64
+    errors = centring @ (banks.values - banks.data.targets[:, np.newaxis])
+    tight = {"rtol": 1e-4, "atol": 1e-5}  # single precision
+    for r, (jacobian, e) in enumerate(zip(banks.jacobians, errors.T, strict=True)):
+        J = centring @ jacobian
+        size = np.abs(J.T @ inverse @ J).max()
+        assert result.loss[r] == pytest.approx(e @ inverse @ e / 2, rel=1e-4)
+        np.testing.assert_allclose(
+            result.gradient[r] / size, J.T @ inverse @ e / size, **tight
+        )
+        np.testing.assert_allclose(
+            result.gauss_newton[r] / size, J.T @ inverse @ J / size, **tight
+        )
+    misses = fit_intercept * (banks.data.targets[:, np.newaxis] - banks.values)
+    intercepts = np.average(misses, axis=0, weights=banks.data.all_weights)
+    np.testing.assert_allclose(result.intercept, intercepts, atol=1e-12)
+    # The gain of one filter is that of its best factor.
+    bank, signs = banks.filters[0], banks.signs[0]
+    gains, factors = generalized.fits(generalized.comparable(values.T), bank, signs)
+    rest = centring @ (banks.data.targets - banks.values[:, 0])
+    for v, gain, factor in zip((centring @ values).T, gains, factors, strict=True):
+        best = v @ inverse @ rest / (v @ inverse @ v)
+        assert factor == pytest.approx(best, rel=1e-3, abs=1e-4)
+        assert gain == pytest.approx(best * (v @ inverse @ rest), rel=1e-3, abs=1e-4)
+
+
+def test_weights_of_generalized_least_squares_are_repetitions():
+    banks = make_banks(name="relu", n_samples=20, alpha=0.0)
+    repeats = np.arange(20) % 3 + 1
+    repeated = banks.with_data(
+        samples=np.repeat(banks.data.samples, repeats, axis=0),
+        targets=np.repeat(banks.data.targets, repeats),
+        weights=None,
+    )
+    random = np.random.default_rng(3).standard_normal((50, banks.p))
+    losses = []
+    for each in (banks.with_data(weights=repeats.astype(float)), repeated):
+        values = each.objective.values_of_filters(random)
+        generalized = each.objective.generalized(values, 1e-2)
+        losses.append(generalized.value(banks.W, banks.signs).loss)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_generalized_least_squares_of_values_that_do_not_vary():
+    objective = make_banks(name="relu", n_samples=20, alpha=0.0).objective
+    generalized = objective.generalized(np.zeros((20, 5)), 1e-4)
+    squares = [
+        np.sum(each.comparable(objective.targets) ** 2) for each in (objective, generalized)
+    ]
+    assert squares[1] == pytest.approx(1e4 * squares[0], rel=1e-4)
+
+
+def test_random_patches_are_patches_that_vary():
+    objective = make_banks(name="relu", n_samples=20, alpha=0.0).objective
+    objective.samples[:10] = 0.0
+    rng = np.random.default_rng(0)
+    windows = objective.random_patches(40, rng)
+    every = np.concatenate(list(objective.patch_blocks())).reshape(-1, windows.shape[1])
+    assert 0 < len(windows) <= 40
+    for window in windows:
+        assert (every == window).all(axis=1).any()
+        assert np.ptp(window) > 0
+    objective.samples[:] = 0.0
+    assert len(objective.random_patches(40, rng)) == 0

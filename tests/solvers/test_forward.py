@@ -40,9 +40,7 @@ def make_objective(
 
 def search(objective, seed=0, **options):
     rng = np.random.default_rng(seed)
-    return ForwardSearch(
-        objective, rng, **({"signed": True, "floor": 1e-20, "beyond": 2} | options)
-    )
+    return ForwardSearch(objective, rng, **({"signed": True, "floor": 1e-20} | options))
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "squared_relu", "tanh"])
@@ -53,7 +51,8 @@ def test_gain_of_a_filter_is_that_of_least_squares(activation, fit_intercept):
     objective.fit_intercept = fit_intercept
     objective.sample_weight = rng.uniform(0.1, 2, objective.n_samples)
     filters, bank = rng.standard_normal((5, 9)), rng.standard_normal((2, 9))
-    gains, factors = objective.fits_of_filters(filters, bank, np.array([1.0, -1.0]))
+    columns = objective.comparable(objective.values_of_filters(filters).T)
+    gains, factors = objective.fits(columns, bank, np.array([1.0, -1.0]))
     left = objective.targets - objective.values_of_filters(bank) @ [1, -1]
     roots = np.sqrt(objective.sample_weight / objective.sample_weight.sum())
     ones = roots[:, np.newaxis] * np.ones((len(roots), int(fit_intercept)))
@@ -157,6 +156,36 @@ def test_filters_without_bias_have_one_for_a_while_only():
         assert objective.value(W[:, np.newaxis], signs[np.newaxis]).loss[0] < 1e-10
 
 
+@pytest.mark.parametrize("relaxed", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "squared_relu"])
+def test_with_generalized_least_squares_the_bank_is_found(activation, bias, relaxed):
+    exact = 0
+    for seed in range(5):
+        objective = make_objective(activation, seed=seed, bias=bias)
+        found = search(objective, relaxed=relaxed, ridge=1e-4)
+        W, signs = found.run().padded(2)
+        loss = objective.value(W[:, np.newaxis], signs[np.newaxis]).loss[0]
+        exact += loss < 1e-8
+        assert list(found.path) == [1, 2]
+    assert exact >= 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_generalized_least_squares_take_output_weights_of_1_only(seed):
+    objective = make_objective(n_filters=3, seed=seed)
+    assert (search(objective, signed=False, ridge=1e-4).run().signs == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("activation", "alpha"), [("tanh", 0.0), ("relu", 0.1)], ids=["scale", "penalty"]
+)
+def test_least_squares_that_cannot_be_generalized_are_not(activation, alpha):
+    objective = make_objective(activation, n_filters=3).with_alpha(alpha)
+    plain, generalized = search(objective).run(), search(objective, ridge=1e-4).run()
+    np.testing.assert_array_equal(generalized.filters, plain.filters)
+
+
 def test_without_linear_models_there_is_nothing_to_relax():
     objective = make_objective("tanh", n_filters=3)
     plain, relaxed = search(objective).run(), search(objective, relaxed=True).run()
@@ -198,8 +227,9 @@ def test_a_callback_sees_the_full_bank_and_may_stop(n_iterations):
     assert bank.loss <= min(seen) * (1 + 1e-9)
 
 
-def test_a_callback_sees_no_linear_filter():
+@pytest.mark.parametrize("option", [{"relaxed": True}, {"ridge": 1e-4}])
+def test_a_callback_sees_no_other_problem(option):
     def callback(snapshot):
         raise AssertionError
 
-    search(make_objective(noise=0.1, bias=True), callback=callback, relaxed=True).run()
+    search(make_objective(noise=0.1, bias=True), callback=callback, **option).run()

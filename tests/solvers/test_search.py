@@ -218,7 +218,7 @@ def test_dead_starts_do_not_agree_and_are_drawn_again():
     assert result.loss == pytest.approx(0, abs=1e-20)
 
 
-FURTHER = [(1, False), (2, True), (1, True), (1, True)]
+FURTHER = [(1, False), *[(1, True)] * 4]
 
 
 @pytest.mark.parametrize(("factor", "groups"), [(1.1, FURTHER), (1.5, FURTHER[:1])])
