@@ -32,7 +32,13 @@ _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 _RECOVERY, _PATIENCE = 1e-4, 1e2
 # Forward starts of data that may be without noise, in turns: whether they grow beside a
 # linear filter, and the ridge of generalized least squares, if any.
-_WITHOUT_NOISE = ((True, 7e-5), (False, 7e-5), (True, None), (False, 2e-5))
+_WITHOUT_NOISE = (
+    (True, 7e-5),
+    (False, 7e-5),
+    (False, 2e-5),
+    (True, None),
+    (False, 6e-6),
+)
 # Samples of generalized least squares: so many, or so many for each entry of the filters.
 # Its time grows with their square, so that there is a largest number.
 _GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY, _MOST_GENERALIZED_ROWS = 1000, 5, 2000

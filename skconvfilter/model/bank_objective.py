@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import blas
 
 from skconvfilter.kernels.dispatch import kernel
 from skconvfilter.kernels.layout import FloatArray
@@ -75,6 +76,7 @@ class BankObjective(SquaredError):
         self.activation = activation
         self.pooling = pooling
         self._scale = pooling_scale(pooling, geometry.layout.n_patches)
+        # Lower triangular, of the covariance of the errors, times the roots of the weights.
         self._inverse_root: NDArray[np.float32] | None = None
 
     @property
@@ -121,10 +123,11 @@ class BankObjective(SquaredError):
         columns /= np.sqrt(np.where(powers > 0, powers, 1.0))
         covariance = columns.T @ columns
         covariance[np.diag_indices(self.n_samples)] += ridge * (np.trace(covariance) or 1.0)
+        inverse_root = np.linalg.inv(np.linalg.cholesky(covariance))
         other = copy(self)
         # Single precision is enough for the explorations that this is for.
-        inverse_root = np.linalg.inv(np.linalg.cholesky(covariance))
-        other._inverse_root = inverse_root.astype(np.float32)
+        weighted = inverse_root * np.sqrt(self._shares())
+        other._inverse_root = np.asarray(weighted, dtype=np.float32, order="F")
         return other
 
     def comparable(self, values: Array) -> FloatArray:
@@ -134,14 +137,17 @@ class BankObjective(SquaredError):
         with generalized least squares times the inverse root of the covariance.
         """
         shares = self._shares()
+        means = np.zeros(1)
         if self.fit_intercept:
-            values = values - (values @ shares)[..., np.newaxis]
-        comparable: FloatArray = values * np.sqrt(shares)
-        if self._inverse_root is not None:
-            # One product of matrices is faster than one for each model.
-            rows = comparable.astype(np.float32).reshape(-1, self.n_samples)
-            comparable = (rows @ self._inverse_root.T).reshape(values.shape)
-        return comparable
+            means = (values @ shares)[..., np.newaxis]
+        if self._inverse_root is None:
+            return (values - means) * np.sqrt(shares)
+        rows = np.empty(values.shape, np.float32)
+        np.subtract(values, means, out=rows, casting="same_kind")
+        # Of a triangular matrix, and for all models at once.
+        columns = rows.reshape(-1, self.n_samples).T
+        products = blas.strmm(1.0, self._inverse_root, columns, lower=1, overwrite_b=1)
+        return np.asarray(products).T.reshape(values.shape)
 
     def fits(
         self, columns: FloatArray, bank: FloatArray, signs: Array
