@@ -74,7 +74,8 @@ class ConvFilterBankRegressor(PatchRegressor):
     grows one filter at a time, each the best of several random ones for the residuals, and
     after each step all filters are fitted together. The bank grows beyond `n_filters` and
     is then pruned. `path_` has the loss of every size. The search ends when a start fits to
-    machine precision, when three have found the same lowest loss, or after `n_init` starts.
+    machine precision, when three have found the same lowest loss, or six if it is nearly 0,
+    or after `n_init` starts.
 
     `X` has one of the forms that :class:`ConvReLUFilterRegressor` accepts. For a dask array
     or a memory-mapped file, starts are found on a subsample of 10,000 samples. The order of

@@ -32,6 +32,9 @@ _GROUP = 3
 # Scores that differ by less than this share are of one minimum, with the filters in another
 # order; a minimum that so many starts have found is taken for the lowest.
 _SAME_SCORE, _N_AGREEING = 1e-3, 3
+# With a loss smaller than this, relative to that of a constant, other minima than that of
+# a bank that fits exactly may agree, so that more have to.
+_HARDLY_NOISY, _N_AGREEING_WITHOUT_NOISE = 1e-3, 6
 # With a smaller loss, relative to that of a constant, the data may be without noise: then a
 # bank that fits exactly is worth more starts.
 _NEARLY_EXACT = 0.03
@@ -290,8 +293,9 @@ def sequential_multistart(
     """Advance one start after another until the best minimum is found.
 
     The search over starts ends when one fits to machine precision, or when three have found
-    the lowest loss. It runs on a subsample; the best continue on all samples. The first
-    start runs alone, so that a start that the theory guarantees costs no more than itself.
+    the lowest loss, six where it is nearly 0. It runs on a subsample; the best continue on
+    all samples. The first start runs alone, so that one that the theory guarantees costs no
+    more than itself, and so do those of data that may be without noise.
 
     Parameters
     ----------
@@ -383,4 +387,6 @@ def _is_settled(search: MultiStart, dead_loss: float) -> bool:
         return True
     losses = np.concatenate([advanced.result.loss for advanced in search.advances])
     agreeing = scores <= (1 + _SAME_SCORE) * scores.min()
-    return bool(np.count_nonzero(agreeing & (losses < dead_loss)) >= _N_AGREEING)
+    hardly_noisy = losses.min() <= _HARDLY_NOISY * dead_loss
+    n_needed = _N_AGREEING_WITHOUT_NOISE if hardly_noisy else _N_AGREEING
+    return bool(np.count_nonzero(agreeing & (losses < dead_loss)) >= n_needed)

@@ -8,15 +8,21 @@ from sklearn.datasets import load_digits
 
 from skconvfilter.datasets import random_filter
 from skconvfilter.initializers.random_starts import ball_starts
+from skconvfilter.model.activations import ACTIVATIONS
+from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import flatten_windows
-from skconvfilter.solvers.driver import Solver, SolverState
+from skconvfilter.solvers.driver import Solver, SolverState, Stopping
+from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates
 from skconvfilter.solvers.schedules import Constant, Schedule
+from skconvfilter.solvers.search import sequential_multistart
 from skconvfilter.solvers.sgd import SGD
 
 # Losses that are zero to machine precision, for targets of variance one.
 FLOOR = 0.5 * (64 * np.finfo(float).eps) ** 2
+# Of the banks here.
+N_FILTERS, PATCH_DIM = 2, 4
 DIGITS = load_digits().data  # images of digits, flat, with pixels from 0 to 16
 
 
@@ -105,3 +111,54 @@ def make_sgd(schedule, batch_size=16, redraw=None, seed=0):
     if not isinstance(schedule, Schedule):
         schedule = Constant(schedule)
     return SGD(schedule, batch_size, redraw or no_redraw, seed)
+
+
+class BankProblem(NamedTuple):
+    """Targets that a known bank of two filters has made."""
+
+    objective: BankObjective
+    teacher: np.ndarray  # (n_parameters,)
+    signs: np.ndarray  # (n_filters,)
+
+    @property
+    def power(self):
+        return np.var(self.objective.targets)
+
+
+def bank_problem(n=300, noise=0.0, signs=(1.0, 1.0), seed=0):
+    """Three patches of length four a sample."""
+    rng = np.random.default_rng(seed)
+    patches = rng.standard_normal((n, 3, PATCH_DIM))
+    teacher = rng.standard_normal((N_FILTERS, PATCH_DIM))
+    y = np.maximum(patches @ teacher.T, 0).sum(axis=1) @ np.array(signs)
+    y += noise * y.std() * rng.standard_normal(n)
+    options = {"n_filters": N_FILTERS, "activation": ACTIVATIONS["relu"], "pooling": "sum"}
+    objective = BankObjective(*flatten_windows(patches), y, **options)
+    return BankProblem(objective, teacher.ravel(), np.array(signs))
+
+
+def random_banks(n_starts, seed=0):
+    W = np.random.default_rng(seed).standard_normal((N_FILTERS * PATCH_DIM, n_starts))
+    return Candidates(W, np.ones((n_starts, N_FILTERS)), np.arange(n_starts))
+
+
+def candidates(*starts, signs=None, n_filters=None):
+    n = len(starts)
+    signs = np.ones(n) if signs is None else np.array(signs)
+    if n_filters is not None:
+        signs = np.ones((n, n_filters))
+    return Candidates(np.column_stack(starts), signs, np.arange(n))
+
+
+def stand_one_by_one(objective, starts, sample=None, **options):
+    """Sizes of samples and groups, and the result, of a search that moves no bank."""
+    solver, stopping = Still(), Stopping(2, 0.0, 9, FLOOR)
+    options |= {"sample": sample or objective, "starts": starts}
+    result = sequential_multistart(objective, solver=solver, stopping=stopping, **options)
+    return solver.runs, result
+
+
+def one_by_one(objective, starts, sample=None, **options):
+    solver, stopping = LevenbergMarquardt(), Stopping(100, 1e-4, 5, FLOOR)
+    sample = objective if sample is None else sample
+    return sequential_multistart(objective, sample, starts, solver, stopping, **options)
