@@ -424,18 +424,17 @@ class ForwardKind(NamedTuple):
 
 def _kinds_without_noise(
     explored: BankObjective, rng: np.random.Generator
-) -> list[ForwardKind]:
+) -> Iterator[ForwardKind]:
     """Kinds of forward starts, in turns, of data that may be without noise."""
     n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY * explored.n_parameters)
     too_many = min(n_rows, explored.n_samples) > _MOST_GENERALIZED_ROWS
     # Generalized least squares are in single precision.
     if too_many or explored.is_far_from_zero():
-        return [ForwardKind(explored, relaxed=True)]
+        yield ForwardKind(explored, relaxed=True)
+        return
     few = subsample(explored, n_rows, rng)
-    return [
-        ForwardKind(explored if ridge is None else few, relaxed, ridge)
-        for relaxed, ridge in _WITHOUT_NOISE
-    ]
+    for relaxed, ridge in _WITHOUT_NOISE:
+        yield ForwardKind(explored if ridge is None else few, relaxed, ridge)
 
 
 @dataclass(frozen=True)
@@ -515,7 +514,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             explored = subsample(explored, self.settings.forward_rows, rng)
             explored = explored.in_single_precision()
         usual = ForwardKind(explored)
-        further = cycle(_kinds_without_noise(explored, rng) if starts.forward else [])
+        further = cycle(_kinds_without_noise(explored, rng))
 
         def draw(
             restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
