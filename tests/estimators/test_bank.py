@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from skconvfilter import ConvFilterBankRegressor, ConvReLUFilterRegressor
-from skconvfilter.datasets import make_filter_regression
+from skconvfilter.datasets import make_filter_bank_regression, make_filter_regression
 from skconvfilter.diagnostics import local_convexity
 from tests.estimators.cases import (
     BANK,
@@ -132,6 +132,23 @@ def test_bank_on_images_of_digits(digits):
     data = label(model, digits.X)
     # The first column of the images is blank, so that filters are not unique.
     assert model.fit(data.X, data.y).score(data.X, data.y) > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bias", [False, True])
+def test_bank_on_overlapping_windows_of_mnist_is_recovered(mnist, bias):
+    model = ConvFilterBankRegressor(
+        4, kernel_size=5, input_shape=(28, 28), bias=bias, random_state=0, diagnostics=False
+    )
+    X, y = make_filter_bank_regression(
+        X=mnist[0][:1000] / 255,
+        estimator=model,
+        output_weights=[1, -1, 1, -1],
+        bias=[0.3, -0.3, -0.5, 0.1] if bias else 0.0,
+        random_state=2,
+    )
+    # Steps for the squared error alone end in other minima.
+    assert model.fit(X, y).loss_ < 1e-20 * np.var(y)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
