@@ -169,7 +169,7 @@ def unit_directions(
 def filters_with_thresholds(
     objective: BankObjective, n_filters: int, rng: np.random.Generator
 ) -> Array:
-    """Random filters (n_filters, patch_dim) of length 1 that bend where patches are.
+    """Random filters (n_filters, patch_dim) of length 1, with kinks among the patches.
 
     If they have biases, each is 0 on one of the patches of the samples; else they are
     random directions.

@@ -150,14 +150,14 @@ class BankObjective(SquaredError):
         return np.asarray(products).T.reshape(values.shape)
 
     def fits(
-        self, columns: FloatArray, bank: FloatArray, signs: Array
+        self, values: FloatArray, bank: FloatArray, signs: Array
     ) -> tuple[Array, Array]:
         """How well single filters fit what a bank leaves unexplained.
 
         Parameters
         ----------
-        columns : ndarray of shape (m, n_samples)
-            Values of the filters as :meth:`comparable` returns them.
+        values : ndarray of shape (m, n_samples)
+            Values of the filters, as :meth:`comparable` returns them.
         bank : ndarray of shape (n_filters, patch_dim)
         signs : ndarray of shape (n_filters,)
 
@@ -169,8 +169,8 @@ class BankObjective(SquaredError):
             The best factors of their values.
         """
         errors = self.beside(bank, signs).targets
-        powers = np.sum(columns**2, axis=1)
-        products = columns @ self.comparable(errors)
+        powers = np.sum(values**2, axis=1)
+        products = values @ self.comparable(errors)
         rounding = (ROUNDING_UNITS * self.precision) ** 2 * powers.max()
         seen = powers > rounding
         factors = np.divide(products, powers, out=np.zeros(len(powers)), where=seen)
