@@ -232,11 +232,15 @@ def test_degenerate_data_are_fitted_with_finite_numbers(X, y, case, params):
     assert prediction.shape == y.shape
     assert np.isfinite(prediction).all()
     squares = np.mean((prediction - y) ** 2)
-    # Where X varies by its rounding only, long filters cancel, and all digits may be lost.
-    if model.early_stopping or 0 < np.ptp(X) < 1e-9:
-        return
-    assert model.loss_ == pytest.approx(objective(model, X, y), rel=1e-6, abs=1e-20)
-    if model.fit_intercept:
+    # Long filters cancel where X nearly does not vary, and digits are lost; of squares,
+    # which the prediction rounds otherwise, all of them.
+    cancels = 0 < np.ptp(X) < 1e-9
+    is_lost = cancels and params.get("activation") == "squared_relu"
+    is_checked = not (model.early_stopping or is_lost)
+    if is_checked:
+        rel = 0.5 if cancels else 1e-6
+        assert model.loss_ == pytest.approx(objective(model, X, y), rel=rel, abs=1e-20)
+    if is_checked and model.fit_intercept:
         # Never worse than the mean.
         limit = np.var(y) * (1 + 1e-6) + 1e-18
         assert squares <= limit or (case.is_bank and model.solver != "levenberg-marquardt")
