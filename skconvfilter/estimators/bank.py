@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
-from typing import Any, ClassVar, Literal, NamedTuple
+from functools import cache
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
 from skconvfilter.solvers.forward import ForwardSearch, evaluated_path
+from skconvfilter.solvers.generalized import GeneralizedProblem, GeneralizedSearch
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, SearchResult
 from skconvfilter.solvers.search import sequential_multistart, subsample
@@ -30,18 +31,11 @@ _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Damping after a step that was not taken, as activations bend, and that up to which steps
 # are tried shorter before a start is given up: kinks may be close.
 _RECOVERY, _PATIENCE = 1e-4, 1e2
-# Forward starts of data that may be without noise, in turns: whether they grow beside a
-# linear filter, and the ridge of generalized least squares, if any.
-_WITHOUT_NOISE = (
-    (True, 7e-5),
-    (False, 7e-5),
-    (False, 2e-5),
-    (True, None),
-    (False, 6e-6),
-)
 # Samples of generalized least squares: so many, or so many for each entry of the filters.
-# Its time grows with their square, so that there is a largest number.
-_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY, _MOST_GENERALIZED_ROWS = 1000, 5, 2000
+# Its time grows with their square, so that there are at most so many, and at least so many
+# for each entry, or else it is not used.
+_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY = 1000, 5
+_MOST_GENERALIZED_ROWS, _LEAST_GENERALIZED_ROWS_PER_ENTRY = 2000, 2
 
 
 class ConvFilterBankRegressor(PatchRegressor):
@@ -414,27 +408,17 @@ class ConvFilterBankRegressor(PatchRegressor):
         return tags
 
 
-class ForwardKind(NamedTuple):
-    """How a forward start searches, see :class:`ForwardSearch`."""
-
-    sample: BankObjective
-    relaxed: bool = False
-    ridge: float | None = None
-
-
-def _kinds_without_noise(
+def _generalized_problem(
     explored: BankObjective, rng: np.random.Generator
-) -> Iterator[ForwardKind]:
-    """Kinds of forward starts, in turns, of data that may be without noise."""
-    n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY * explored.n_parameters)
-    too_many = min(n_rows, explored.n_samples) > _MOST_GENERALIZED_ROWS
-    # Generalized least squares are in single precision.
-    if too_many or explored.is_far_from_zero():
-        yield ForwardKind(explored, relaxed=True)
-        return
-    few = subsample(explored, n_rows, rng)
-    for relaxed, ridge in _WITHOUT_NOISE:
-        yield ForwardKind(explored if ridge is None else few, relaxed, ridge)
+) -> GeneralizedProblem | None:
+    """Generalized least squares, if they are of use."""
+    n_entries = explored.n_parameters
+    n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY * n_entries)
+    few = subsample(explored, min(n_rows, _MOST_GENERALIZED_ROWS), rng)
+    too_few = few.n_samples < _LEAST_GENERALIZED_ROWS_PER_ENTRY * n_entries
+    if too_few or few.alpha > 0 or few.activation.homogeneity is None:
+        return None
+    return GeneralizedProblem.of(few, rng)
 
 
 @dataclass(frozen=True)
@@ -500,7 +484,7 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         callback: Callback | None,
     ) -> SearchResult:
         sample = data.sample
-        searches: dict[int, ForwardSearch] = {}
+        searches: dict[int, ForwardSearch | GeneralizedSearch] = {}
         if solver is None:
             metric = sample.patch_metric()
             solver = LevenbergMarquardt(
@@ -513,8 +497,22 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         if starts.forward:
             explored = subsample(explored, self.settings.forward_rows, rng)
             explored = explored.in_single_precision()
-        usual = ForwardKind(explored)
-        further = cycle(_kinds_without_noise(explored, rng))
+        signed = self.settings.output_weights == "signs"
+        generalized = cache(lambda: _generalized_problem(explored, rng))
+
+        def make_search(
+            restart: int, nearly_exact: bool, callback: Callback | None
+        ) -> ForwardSearch | GeneralizedSearch:
+            rng_of_start = starts.forward[restart]
+            problem = generalized() if nearly_exact else None
+            if problem is not None:
+                return GeneralizedSearch(
+                    problem, rng_of_start, signed=signed, callback=callback
+                )
+            floor = stopping.floor
+            return ForwardSearch(
+                explored, rng_of_start, signed=signed, floor=floor, callback=callback
+            )
 
         def draw(
             restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
@@ -522,18 +520,10 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             drawn = starts.candidates.take(restarts)
             for column, restart in enumerate(restarts):
                 if restart in starts.forward:
-                    kind = next(further) if nearly_exact else usual
-                    search = searches[restart] = ForwardSearch(
-                        kind.sample,
-                        starts.forward[restart],
-                        signed=self.settings.output_weights == "signs",
-                        floor=stopping.floor,
-                        relaxed=kind.relaxed,
-                        ridge=kind.ridge,
-                        callback=callback,
-                    )
+                    search = make_search(restart, nearly_exact, callback)
                     bank = search.run().padded(explored.n_filters)
                     drawn.W[:, column], drawn.signs[column] = bank
+                    searches[restart] = search
             return drawn
 
         found = sequential_multistart(

@@ -34,12 +34,18 @@ from skconvfilter.model.squared_error import (
     SquaredError,
 )
 
+# Power of linear models of random errors, relative to that of sums of filters.
+_LINEAR_POWER = 40.0
+# Largest condition number of the least squares that linear models are solutions of.
+_LARGEST_CONDITION = 1e6
+
 
 class LinearModels(NamedTuple):
-    """Linear models of the samples, as a least squares problem: weighted and centred."""
+    """Linear models of the samples: those by which filters and reflections differ."""
 
-    columns: Array  # (n_samples, window_size); columns @ w: of a filter w and a large bias
-    targets: Array  # (n_samples,)
+    columns: (
+        FloatArray  # (n_samples, window_size), weighted and centred: models are columns @ w
+    )
     odd_slope: float  # the s of phi(u) = s u + phi(-u)
 
 
@@ -102,28 +108,45 @@ class BankObjective(SquaredError):
             other.targets = self.targets - self.values_of_filters(filters) @ signs
         return other
 
-    def generalized(self, values: Array, ridge: float) -> Self:
-        """The same with generalized least squares, of samples in memory.
+    def covariance_of_errors(self, values: Array) -> Array:
+        """Covariance (n_samples, n_samples) of errors that are sums of random filters.
 
-        The covariance of the errors of different samples is that of the values of random
-        filters, plus a ridge. What all filters have in common, which is most of the squared
-        error, counts little, so that filters are found nearly independently of each other.
-        The minimum without errors stays the same. For homogeneous activations, and without
-        a penalty.
+        Linear models of the samples vary much more: filters and their reflections, which
+        differ by a linear model, are then nearly the same.
 
         Parameters
         ----------
         values : ndarray of shape (n_samples, m)
-            Of random filters.
-        ridge : float
-            Relative to the sum of the variances of the samples.
+            Of the random filters.
         """
         columns = self.comparable(values.T)
         powers = np.sum(columns**2, axis=1, keepdims=True)
         columns /= np.sqrt(np.where(powers > 0, powers, 1.0))
-        covariance = columns.T @ columns
-        covariance[np.diag_indices(self.n_samples)] += ridge * (np.trace(covariance) or 1.0)
-        inverse_root = np.linalg.inv(np.linalg.cholesky(covariance))
+        covariance: Array = columns.T @ columns / len(columns)
+        models = self._linear_models()
+        if models is not None:
+            power = np.sum(models.columns**2) or 1.0
+            covariance += _LINEAR_POWER / power * (models.columns @ models.columns.T)
+        return covariance
+
+    def generalized(self, covariance: Array, ridge: float) -> Self:
+        """The same with generalized least squares, of samples in memory.
+
+        What all filters have in common, which is most of the squared error, counts little,
+        so that filters are found nearly independently of each other. The minimum without
+        errors stays the same. For homogeneous activations, and without a penalty.
+
+        Parameters
+        ----------
+        covariance : ndarray of shape (n_samples, n_samples)
+            Of the errors, see :meth:`covariance_of_errors`.
+        ridge : float
+            Added to their variances.
+        """
+        diagonal = np.diag_indices(self.n_samples)
+        regular = covariance.copy()
+        regular[diagonal] += ridge
+        inverse_root = np.linalg.inv(np.linalg.cholesky(regular))
         other = copy(self)
         # Single precision is enough for the explorations that this is for.
         weighted = inverse_root * np.sqrt(self._shares())
@@ -190,18 +213,22 @@ class BankObjective(SquaredError):
                 found.append(rng.permutation(varying)[:n_each])
         return rng.permutation(np.concatenate(found))[:n_patches]
 
-    def with_constant(self) -> Self:
-        """The same with a constant entry of usual size in every patch."""
-        constant = self.preactivation_scale()
-        return self._on(self.samples, geometry=self.geometry.with_constant(constant))
+    def reflected(self, filters: Array, signs: Array) -> Array:
+        """A bank (n_filters, patch_dim) with those of its filters reflected that fit worse.
 
-    def linear_models(self) -> LinearModels | None:
-        """What filters with a large bias make; None if none of them are linear models.
-
-        There are none for activations without a kink, with a penalty, or without an
-        intercept, which takes up the bias.
+        A filter differs from its reflection by a linear model, and those of all that are
+        reflected are to be, together, the one that fits the errors.
         """
-        return None
+        models = self._linear_models()
+        if models is None:
+            return filters
+        errors = self.comparable(self.beside(filters, signs).targets)
+        errors = models.columns @ _least_squares(models.columns, errors)
+        windows = filters[:, : models.columns.shape[1]]
+        slopes = models.odd_slope * signs[:, np.newaxis]
+        changes = -models.columns @ np.transpose(slopes * windows)
+        reflects = _least_squares(changes, errors) > 0.5
+        return np.where(reflects[:, np.newaxis], -filters, filters)
 
     def preactivation_scale(self) -> float:
         """Root mean square preactivation of random filters of length 1."""
@@ -272,6 +299,14 @@ class BankObjective(SquaredError):
         moments = Moments(1.0, np.abs(values).max(axis=1), mean, scatter)
         return self._finish(moments, W, signs, order)
 
+    def _linear_models(self) -> LinearModels | None:
+        """By what filters differ from their reflections; None if not by linear models.
+
+        So it is for activations without a kink, and without an intercept, which takes up
+        the bias.
+        """
+        return None
+
     def _shares(self) -> Array:
         shares: Array = self.sample_weight / self.sample_weight.sum()
         return shares
@@ -336,23 +371,6 @@ class RectifierBankObjective(BankObjective):
         self._scale_of_mean = self._scale * geometry.layout.n_patches
         self._slope = slope_below_zero(self.activation) or 0.0
 
-    def linear_models(self) -> LinearModels | None:
-        if self.alpha > 0 or not self.fit_intercept:
-            return None
-        layout = self.geometry.layout
-        blocks = [kernel.mean_patches(self._packed(rows), layout) for rows in self._blocks]
-        columns = self._scale_of_mean * np.concatenate(blocks, axis=-1, dtype=np.float64).T
-        columns, targets, shares = (
-            columns[:, : layout.window_size],
-            self.targets,
-            self._shares(),
-        )
-        columns, targets = columns - shares @ columns, targets - shares @ targets
-        roots = np.sqrt(shares)
-        return LinearModels(
-            roots[:, np.newaxis] * columns, roots * targets, 1 + self._slope
-        )
-
     def values_of_filters(self, filters: FloatArray) -> Array:
         """Pooled activations of single filters (m, patch_dim), shape (n_samples, m)."""
         layout = self.geometry.layout
@@ -361,6 +379,15 @@ class RectifierBankObjective(BankObjective):
             for rows in self._blocks
         ]
         return self._scale_of_mean * np.concatenate(blocks, axis=1).T
+
+    def _linear_models(self) -> LinearModels | None:
+        if not self.fit_intercept:
+            return None
+        layout = self.geometry.layout
+        blocks = [kernel.mean_patches(self._packed(rows), layout) for rows in self._blocks]
+        columns = self._scale_of_mean * np.concatenate(blocks, axis=-1, dtype=np.float64)
+        windows = columns[: layout.window_size]
+        return LinearModels(self.comparable(windows).T, 1 + self._slope)
 
     def _block(self, rows: Rows) -> Any:
         return self._packed(rows)
@@ -386,6 +413,11 @@ class RectifierBankObjective(BankObjective):
         values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
         np.subtract(values, targets, out=columns[:, -1])
         return columns, values
+
+
+def _least_squares(columns: FloatArray, targets: FloatArray) -> Array:
+    solution = np.linalg.lstsq(columns, targets, rcond=1 / _LARGEST_CONDITION)[0]
+    return np.asarray(solution, dtype=np.float64)
 
 
 def make_bank_objective(

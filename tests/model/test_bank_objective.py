@@ -285,17 +285,21 @@ def test_rectifiers_on_kernels_are_those_on_matrix_products(banks, constant):
     )
 
 
-def generalized_errors(objective, values, ridge):
+def error_covariance(banks, values, ridge):
     """The covariance of the errors, and what takes their weighted mean away."""
+    objective = banks.objective
     shares = objective.sample_weight / objective.sample_weight.sum()
     centring = np.eye(len(shares)) - objective.fit_intercept * np.outer(
         np.ones(len(shares)), shares
     )
     centred = centring @ values
     centred /= np.sqrt(shares @ centred**2)
-    covariance = centred @ centred.T
-    trace = shares @ np.diag(covariance)
-    return covariance + ridge * trace * np.diag(1 / shares), centring
+    covariance = centred @ centred.T / values.shape[1]
+    if objective.fit_intercept and banks.name in ("relu", "leaky_relu"):
+        linear = centring @ banks.data.patches.mean(axis=1)
+        power = np.sum(shares @ linear**2)
+        covariance += 40 * linear @ linear.T / power
+    return covariance + ridge * np.diag(1 / shares), centring
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -305,9 +309,9 @@ def test_generalized_least_squares_are_those_of_the_covariance(name, fit_interce
     objective, ridge = banks.objective, 1e-2
     random = np.random.default_rng(3).standard_normal((50, banks.p))
     values = objective.values_of_filters(random)
-    covariance, centring = generalized_errors(objective, values, ridge)
+    covariance, centring = error_covariance(banks, values, ridge)
     inverse = np.linalg.inv(covariance)
-    generalized = objective.generalized(values, ridge)
+    generalized = objective.generalized(objective.covariance_of_errors(values), ridge)
     result = generalized.gauss_newton(banks.W, banks.signs)
     assert result.loss.dtype == np.float64
     errors = centring @ (banks.values - banks.data.targets[:, np.newaxis])
@@ -346,19 +350,45 @@ def test_weights_of_generalized_least_squares_are_repetitions():
     random = np.random.default_rng(3).standard_normal((50, banks.p))
     losses = []
     for each in (banks.with_data(weights=repeats.astype(float)), repeated):
-        values = each.objective.values_of_filters(random)
-        generalized = each.objective.generalized(values, 1e-2)
+        objective = each.objective
+        covariance = objective.covariance_of_errors(objective.values_of_filters(random))
+        generalized = objective.generalized(covariance, 1e-2)
         losses.append(generalized.value(banks.W, banks.signs).loss)
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 def test_generalized_least_squares_of_values_that_do_not_vary():
-    objective = make_banks(name="relu", n_samples=20, alpha=0.0).objective
-    generalized = objective.generalized(np.zeros((20, 5)), 1e-4)
+    objective = make_banks(name="squared_relu", n_samples=20, alpha=0.0).objective
+    covariance = objective.covariance_of_errors(np.zeros((20, 5)))
+    assert not covariance.any()
+    generalized = objective.generalized(covariance, 1e-4)
     squares = [
         np.sum(each.comparable(objective.targets) ** 2) for each in (objective, generalized)
     ]
     assert squares[1] == pytest.approx(1e4 * squares[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+def test_filters_that_are_reflected_are_turned_back(name, bias):
+    banks = make_banks(name=name, n_samples=60, alpha=0.0, fit_intercept=True)
+    banks = banks.with_data(geometry=banks.data.geometry.with_constant(bias))
+    rng = np.random.default_rng(0)
+    filters = rng.standard_normal((3, banks.p + (bias > 0)))
+    signs = np.array([1.0, -1.0, 1.0])
+    objective = banks.objective
+    objective.targets = objective.values_of_filters(filters) @ signs
+    for turned in ([1, 1, 1], [-1, 1, 1], [1, -1, -1], [-1, -1, -1]):
+        given = np.array(turned)[:, np.newaxis] * filters
+        np.testing.assert_array_equal(objective.reflected(given, signs), filters)
+
+
+def test_without_linear_models_no_filter_is_reflected():
+    for name, fit_intercept in [("relu", False), ("squared_relu", True)]:
+        objective = make_banks(name=name, alpha=0.0, fit_intercept=fit_intercept).objective
+        filters = np.random.default_rng(0).standard_normal((2, objective.patch_dim))
+        reflected = objective.reflected(filters, np.ones(2))
+        np.testing.assert_array_equal(reflected, filters)
 
 
 def test_random_patches_are_patches_that_vary():

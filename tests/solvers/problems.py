@@ -6,12 +6,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.datasets import load_digits
 
-from skconvfilter.datasets import random_filter
+from skconvfilter import ConvFilterBankRegressor
+from skconvfilter.datasets import make_filter_bank_regression, random_filter
 from skconvfilter.initializers.random_starts import ball_starts
 from skconvfilter.model.activations import ACTIVATIONS
-from skconvfilter.model.bank_objective import BankObjective
+from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.filter_objective import FilterObjective
-from skconvfilter.model.geometry import flatten_windows
+from skconvfilter.model.geometry import Convolution, flatten_windows
 from skconvfilter.solvers.driver import Solver, SolverState, Stopping
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates
@@ -162,3 +163,29 @@ def one_by_one(objective, starts, sample=None, **options):
     solver, stopping = LevenbergMarquardt(), Stopping(100, 1e-4, 5, FLOOR)
     sample = objective if sample is None else sample
     return sequential_multistart(objective, sample, starts, solver, stopping, **options)
+
+
+def planted_objective(
+    activation="relu", n_filters=2, n_samples=400, seed=0, noise=0.0, bias=False
+):
+    """The objective of a bank on normal images that a bank of two has labelled."""
+    model = ConvFilterBankRegressor(
+        2, activation=activation, kernel_size=3, input_shape=(6, 6)
+    )
+    biases = [0.3, -0.5] if bias else 0.0
+    X, y = make_filter_bank_regression(
+        n_samples,
+        model,
+        output_weights=[1, -1],
+        noise=noise,
+        bias=biases,
+        random_state=seed,
+    )
+    return make_bank_objective(
+        X,
+        Convolution.of(model).geometry(36).with_constant(float(bias)),
+        y / y.std(),
+        n_filters=n_filters,
+        activation=ACTIVATIONS[activation],
+        pooling="mean",
+    )
