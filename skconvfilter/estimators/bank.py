@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +21,11 @@ from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
 from skconvfilter.solvers.forward import ForwardSearch, evaluated_path
-from skconvfilter.solvers.generalized import GeneralizedProblem, GeneralizedSearch
+from skconvfilter.solvers.generalized import (
+    DEGREES_OF_FREEDOM,
+    GeneralizedProblem,
+    GeneralizedSearch,
+)
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, SearchResult
 from skconvfilter.solvers.search import sequential_multistart, subsample
@@ -409,7 +413,9 @@ class ConvFilterBankRegressor(PatchRegressor):
 
 
 def _generalized_problem(
-    explored: BankObjective, rng: np.random.Generator
+    explored: BankObjective,
+    rng: np.random.Generator,
+    degrees_of_freedom: tuple[float, float],
 ) -> GeneralizedProblem | None:
     """Generalized least squares, if they are of use."""
     n_entries = explored.n_parameters
@@ -418,7 +424,30 @@ def _generalized_problem(
     too_few = few.n_samples < _LEAST_GENERALIZED_ROWS_PER_ENTRY * n_entries
     if too_few or few.alpha > 0 or few.activation.homogeneity is None:
         return None
-    return GeneralizedProblem.of(few, rng)
+    return GeneralizedProblem.of(few, rng, degrees_of_freedom)
+
+
+def _searches(
+    explored: BankObjective, rng: np.random.Generator, *, signed: bool, floor: float
+) -> Callable[..., ForwardSearch | GeneralizedSearch]:
+    """What makes the search of a forward start."""
+    generalized = cache(partial(_generalized_problem, explored, rng))
+
+    def make_search(
+        restart: int,
+        rng_of_start: np.random.Generator,
+        nearly_exact: bool,
+        callback: Callback | None,
+    ) -> ForwardSearch | GeneralizedSearch:
+        degrees = DEGREES_OF_FREEDOM[restart % len(DEGREES_OF_FREEDOM)]
+        problem = generalized(degrees) if nearly_exact else None
+        if problem is None:
+            return ForwardSearch(
+                explored, rng_of_start, signed=signed, floor=floor, callback=callback
+            )
+        return GeneralizedSearch(problem, rng_of_start, signed=signed, callback=callback)
+
+    return make_search
 
 
 @dataclass(frozen=True)
@@ -497,22 +526,12 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         if starts.forward:
             explored = subsample(explored, self.settings.forward_rows, rng)
             explored = explored.in_single_precision()
-        signed = self.settings.output_weights == "signs"
-        generalized = cache(lambda: _generalized_problem(explored, rng))
-
-        def make_search(
-            restart: int, nearly_exact: bool, callback: Callback | None
-        ) -> ForwardSearch | GeneralizedSearch:
-            rng_of_start = starts.forward[restart]
-            problem = generalized() if nearly_exact else None
-            if problem is not None:
-                return GeneralizedSearch(
-                    problem, rng_of_start, signed=signed, callback=callback
-                )
-            floor = stopping.floor
-            return ForwardSearch(
-                explored, rng_of_start, signed=signed, floor=floor, callback=callback
-            )
+        make_search = _searches(
+            explored,
+            rng,
+            signed=self.settings.output_weights == "signs",
+            floor=stopping.floor,
+        )
 
         def draw(
             restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
@@ -520,7 +539,8 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             drawn = starts.candidates.take(restarts)
             for column, restart in enumerate(restarts):
                 if restart in starts.forward:
-                    search = make_search(restart, nearly_exact, callback)
+                    rng_of_start = starts.forward[restart]
+                    search = make_search(restart, rng_of_start, nearly_exact, callback)
                     bank = search.run().padded(explored.n_filters)
                     drawn.W[:, column], drawn.signs[column] = bank
                     searches[restart] = search

@@ -38,6 +38,8 @@ from skconvfilter.model.squared_error import (
 _LINEAR_POWER = 40.0
 # Largest condition number of the least squares that linear models are solutions of.
 _LARGEST_CONDITION = 1e6
+# Power of combinations of derivatives, in single precision, below which they are none.
+_LEAST_POWER = 1e-4
 
 
 class LinearModels(NamedTuple):
@@ -84,6 +86,8 @@ class BankObjective(SquaredError):
         self._scale = pooling_scale(pooling, geometry.layout.n_patches)
         # Lower triangular, of the covariance of the errors, times the roots of the weights.
         self._inverse_root: NDArray[np.float32] | None = None
+        # Orthonormal rows, times the inverse root, that do not count.
+        self._explained: FloatArray | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -153,6 +157,24 @@ class BankObjective(SquaredError):
         other._inverse_root = np.asarray(weighted, dtype=np.float32, order="F")
         return other
 
+    def adapting(self, bank: Array, signs: Array) -> Self:
+        """The same if a bank adapts to a filter beside it, for generalized least squares.
+
+        What changes of the bank explain, to first order, does not count.
+
+        Parameters
+        ----------
+        bank : ndarray of shape (n_filters, patch_dim)
+            There may be no filters.
+        signs : ndarray of shape (n_filters,)
+        """
+        other = copy(self)
+        if len(signs):
+            of_bank = self.resized(len(signs))
+            columns, _ = of_bank._all_columns(bank.reshape(-1, 1), signs[np.newaxis])
+            other._explained = _orthonormal(self.comparable(columns[0, :-1]))
+        return other
+
     def comparable(self, values: Array) -> FloatArray:
         """Values (..., n_samples) whose sums of squares are what the objective measures.
 
@@ -170,7 +192,10 @@ class BankObjective(SquaredError):
         # Of a triangular matrix, and for all models at once.
         columns = rows.reshape(-1, self.n_samples).T
         products = blas.strmm(1.0, self._inverse_root, columns, lower=1, overwrite_b=1)
-        return np.asarray(products).T.reshape(values.shape)
+        rows = np.asarray(products, dtype=np.float32).T
+        if self._explained is not None:
+            rows -= rows @ self._explained.T @ self._explained
+        return rows.reshape(values.shape)
 
     def fits(
         self, values: FloatArray, bank: FloatArray, signs: Array
@@ -283,13 +308,7 @@ class BankObjective(SquaredError):
         if self._inverse_root is None:
             return super()._evaluate(W, signs, order)
 
-        def block_columns(rows: slice) -> tuple[Array, Array]:
-            return self._columns(self._block(rows), self.targets[rows], W, signs)
-
-        blocks = self.map_blocks(block_columns, self._blocks)
-        columns, values = (
-            np.concatenate(parts, axis=-1) for parts in zip(*blocks, strict=True)
-        )
+        columns, values = self._all_columns(W, signs)
         mean = columns @ self._shares()
         if not self.fit_intercept:
             mean = np.zeros_like(mean)
@@ -298,6 +317,16 @@ class BankObjective(SquaredError):
         scatter = (rows @ against.transpose(0, 2, 1)).astype(np.float64)
         moments = Moments(1.0, np.abs(values).max(axis=1), mean, scatter)
         return self._finish(moments, W, signs, order)
+
+    def _all_columns(self, W: FloatArray, signs: Array) -> tuple[Array, Array]:
+        """Those of all samples in memory, see :meth:`_columns`."""
+
+        def block_columns(rows: slice) -> tuple[Array, Array]:
+            return self._columns(self._block(rows), self.targets[rows], W, signs)
+
+        blocks = self.map_blocks(block_columns, self._blocks)
+        columns, values = zip(*blocks, strict=True)
+        return np.concatenate(columns, axis=-1), np.concatenate(values, axis=-1)
 
     def _linear_models(self) -> LinearModels | None:
         """By what filters differ from their reflections; None if not by linear models.
@@ -413,6 +442,16 @@ class RectifierBankObjective(BankObjective):
         values = (W.T[:, np.newaxis] @ columns[:, :-1])[:, 0]
         np.subtract(values, targets, out=columns[:, -1])
         return columns, values
+
+
+def _orthonormal(rows: FloatArray) -> FloatArray:
+    """Orthonormal rows that span the given ones, but for combinations of nearly none."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.where(lengths > 0, lengths, 1.0)
+    powers, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = powers > _LEAST_POWER
+    basis: FloatArray = (vectors[:, kept] / np.sqrt(powers[kept])).T @ rows
+    return basis
 
 
 def _least_squares(columns: FloatArray, targets: FloatArray) -> Array:

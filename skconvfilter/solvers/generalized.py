@@ -19,8 +19,10 @@ from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 # start begins with. benchmarks/recovery.py measures what these constants reach.
 _N_RANDOM, _N_OF_START = 2000, 1000
 # Degrees of freedom of the errors, relative to the number of samples, with which filters
-# are sought and chosen.
-_COARSE, _FINE = 0.2, 0.3
+# are sought and chosen: each of these finds other banks.
+DEGREES_OF_FREEDOM = ((0.2, 0.3), (0.3, 0.45))
+# Parameters of a bank that adapts to a new filter, relative to the number of samples.
+_MOST_ADAPTING = 0.4
 # Random filters that are tried for the first filter, and for each one after it, and steps.
 _N_FIRST, _N_TRIED, _N_STEPS_TRIED = 128, 32, 6
 # The best of all that have been tried, and their steps.
@@ -48,7 +50,12 @@ class GeneralizedProblem(NamedTuple):
     values: Array  # (n_samples, m), of these
 
     @classmethod
-    def of(cls, objective: BankObjective, rng: np.random.Generator) -> Self:
+    def of(
+        cls,
+        objective: BankObjective,
+        rng: np.random.Generator,
+        degrees_of_freedom: tuple[float, float] = DEGREES_OF_FREEDOM[0],
+    ) -> Self:
         """That of a squared error, see :meth:`BankObjective.generalized`."""
         filters = filters_with_thresholds(objective, _N_RANDOM, rng)
         values = objective.values_of_filters(filters)
@@ -56,7 +63,7 @@ class GeneralizedProblem(NamedTuple):
         eigenvalues = np.linalg.eigvalsh(covariance)
         coarse, fine = (
             objective.generalized(covariance, _ridge(eigenvalues, share))
-            for share in (_COARSE, _FINE)
+            for share in degrees_of_freedom
         )
         return cls(objective, coarse, fine, filters, values)
 
@@ -65,11 +72,12 @@ class GeneralizedSearch:
     """Grow a bank filter by filter with generalized least squares.
 
     In them a filter hardly depends on those that are missing, so that a new one is sought
-    alone: a few steps from many random filters, and more from the best of all that have
-    been tried so far, as most of these are near some filter of the bank. Then all filters
-    take a few steps together. The bank grows beyond its size and is pruned back. Whenever
-    it has its size, it takes a few steps for the squared error; as a filter and its
-    reflection are nearly the same before, some filters are reflected first.
+    alone, beside a bank that adapts to it: a few steps from many random filters, and more
+    from the best of all that have been tried so far, since other filters of the bank are
+    among these. Then all filters take a few steps together. The bank grows beyond its size
+    and is pruned back. Whenever it has its size, it takes a few steps for the squared
+    error; as a filter and its reflection are nearly the same before, some filters are
+    reflected first.
 
     Parameters
     ----------
@@ -103,11 +111,11 @@ class GeneralizedSearch:
         self._solver = LevenbergMarquardt(damping=_DAMPING, metric=metric)
         some = rng.choice(len(problem.filters), _N_OF_START, replace=False)
         self._random = problem.filters[some]
-        self._values_of_random = problem.coarse.comparable(problem.values[:, some].T)
+        self._values_of_random = problem.values[:, some].T
         self._is_tried = np.zeros(len(some), dtype=bool)
         # Filters that random ones have led to.
         self._found = np.empty((0, problem.objective.patch_dim))
-        self._values_of_found = np.empty((0, problem.objective.n_samples), np.float32)
+        self._values_of_found = np.empty((0, problem.objective.n_samples))
         # The last bank of every smaller size, and the best of the full one.
         self._smaller: dict[int, Bank] = {}
         self._best: Bank | None = None
@@ -144,6 +152,9 @@ class GeneralizedSearch:
     def _grown(self, bank: Bank) -> tuple[Array, Array]:
         """Filters and output weights of the bank with the best new filter."""
         coarse, fine = self._problem.coarse, self._problem.fine
+        if bank.filters.size <= _MOST_ADAPTING * coarse.n_samples:
+            coarse = coarse.adapting(bank.filters, bank.signs)
+            fine = fine.adapting(bank.filters, bank.signs)
         n_tried = _N_TRIED if len(bank.signs) else _N_FIRST
         order, factors = self._by_gain(coarse, self._values_of_random, bank)
         untried = order[~self._is_tried[order]]
@@ -163,10 +174,11 @@ class GeneralizedSearch:
         return np.vstack([bank.filters, found[:1]]), np.append(bank.signs, signs[:1])
 
     def _by_gain(
-        self, objective: BankObjective, values: FloatArray, bank: Bank
+        self, objective: BankObjective, values: Array, bank: Bank
     ) -> tuple[Indices, Array]:
         """Filters of these values, the best first, and their best factors."""
-        gains, factors = objective.fits(values, bank.filters, bank.signs)
+        comparable = objective.comparable(values)
+        gains, factors = objective.fits(comparable, bank.filters, bank.signs)
         if not self._signed:
             gains = np.where(factors > 0, gains, -gains)
         return np.argsort(-gains, kind="stable"), factors
@@ -199,10 +211,9 @@ class GeneralizedSearch:
     def _add_found(self, filters: Array) -> None:
         lengths = np.linalg.norm(filters, axis=1, keepdims=True)
         filters = filters / np.where(lengths > 0, lengths, 1.0)
-        values = self._problem.objective.values_of_filters(filters)
-        comparable = self._problem.fine.comparable(values.T)
+        values = self._problem.objective.values_of_filters(filters).T
         self._found = np.vstack([self._found, filters])
-        self._values_of_found = np.vstack([self._values_of_found, comparable])
+        self._values_of_found = np.vstack([self._values_of_found, values])
 
     def _remove_found(self, removed: Indices) -> None:
         self._found = np.delete(self._found, removed, axis=0)
