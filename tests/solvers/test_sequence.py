@@ -5,6 +5,7 @@ import pytest
 
 from skconvfilter.solvers.multistart import Candidates
 from tests.solvers.problems import (
+    FLOOR,
     N_FILTERS,
     PATCH_DIM,
     bank_problem,
@@ -44,6 +45,16 @@ def test_more_starts_agree_where_there_is_hardly_noise(noise, n_run):
     starts = candidates(*[1.01 * w] * 8, n_filters=N_FILTERS)
     _, result = stand_one_by_one(objective, starts)
     assert np.isfinite(result.restart_losses).sum() == n_run
+
+
+def test_rounding_does_not_keep_a_start_from_being_exact():
+    problem = bank_problem()
+    nearly = (1 + 1e-12) * problem.teacher
+    starts = candidates(*[nearly] * 8, n_filters=N_FILTERS)
+    loss = problem.objective.value(nearly[:, np.newaxis], starts.signs[:1]).loss[0]
+    assert FLOOR < loss < 1e-20 * problem.power
+    _, result = stand_one_by_one(problem.objective, starts)
+    assert np.isfinite(result.restart_losses).sum() == 1
 
 
 FURTHER = [(1, False), *[(1, True)] * 4]
