@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,32 +13,22 @@ from skconvfilter.estimators.fit import FitData, FittedFilters, Problem, Seeds, 
 from skconvfilter.estimators.out_of_core import in_blocks
 from skconvfilter.estimators.results import FitResult, Scaling, checked_filters
 from skconvfilter.estimators.settings import BankSettings, check_bank_settings
-from skconvfilter.estimators.starts import bank_redraw, bank_starts
+from skconvfilter.estimators.starts import ForwardStarts, bank_redraw, bank_starts
 from skconvfilter.estimators.theory import bank_theory
 from skconvfilter.model.bank import activation_maps, bank_values, check_activation
 from skconvfilter.model.bank_objective import BankObjective, make_bank_objective
 from skconvfilter.model.geometry import PatchGeometry
 from skconvfilter.solvers.driver import Callback, Solver, Status, Stopping
-from skconvfilter.solvers.forward import ForwardSearch, evaluated_path
-from skconvfilter.solvers.generalized import (
-    DEGREES_OF_FREEDOM,
-    GeneralizedProblem,
-    GeneralizedSearch,
-)
+from skconvfilter.solvers.forward import evaluated_path
 from skconvfilter.solvers.levenberg_marquardt import LevenbergMarquardt
 from skconvfilter.solvers.multistart import Candidates, SearchResult
-from skconvfilter.solvers.search import sequential_multistart, subsample
+from skconvfilter.solvers.search import sequential_multistart
 
 # Samples on which starts are compared: so many, or so many for each entry of the filters.
 _COMPARE_ROWS, _COMPARE_ROWS_PER_ENTRY = 10_000, 20
 # Damping after a step that was not taken, as activations bend, and that up to which steps
 # are tried shorter before a start is given up: kinks may be close.
 _RECOVERY, _PATIENCE = 1e-4, 1e2
-# Samples of generalized least squares: so many, or so many for each entry of the filters.
-# Its time grows with their square, so that there are at most so many, and at least so many
-# for each entry, or else it is not used.
-_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY = 1000, 5
-_MOST_GENERALIZED_ROWS, _LEAST_GENERALIZED_ROWS_PER_ENTRY = 2000, 2
 
 
 class ConvFilterBankRegressor(PatchRegressor):
@@ -412,44 +401,6 @@ class ConvFilterBankRegressor(PatchRegressor):
         return tags
 
 
-def _generalized_problem(
-    explored: BankObjective,
-    rng: np.random.Generator,
-    degrees_of_freedom: tuple[float, float],
-) -> GeneralizedProblem | None:
-    """Generalized least squares, if they are of use."""
-    n_entries = explored.n_parameters
-    n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_ENTRY * n_entries)
-    few = subsample(explored, min(n_rows, _MOST_GENERALIZED_ROWS), rng)
-    too_few = few.n_samples < _LEAST_GENERALIZED_ROWS_PER_ENTRY * n_entries
-    if too_few or few.alpha > 0 or few.activation.homogeneity is None:
-        return None
-    return GeneralizedProblem.of(few, rng, degrees_of_freedom)
-
-
-def _searches(
-    explored: BankObjective, rng: np.random.Generator, *, signed: bool, floor: float
-) -> Callable[..., ForwardSearch | GeneralizedSearch]:
-    """What makes the search of a forward start."""
-    generalized = cache(partial(_generalized_problem, explored, rng))
-
-    def make_search(
-        restart: int,
-        rng_of_start: np.random.Generator,
-        nearly_exact: bool,
-        callback: Callback | None,
-    ) -> ForwardSearch | GeneralizedSearch:
-        degrees = DEGREES_OF_FREEDOM[restart % len(DEGREES_OF_FREEDOM)]
-        problem = generalized(degrees) if nearly_exact else None
-        if problem is None:
-            return ForwardSearch(
-                explored, rng_of_start, signed=signed, floor=floor, callback=callback
-            )
-        return GeneralizedSearch(problem, rng_of_start, signed=signed, callback=callback)
-
-    return make_search
-
-
 @dataclass(frozen=True)
 class BankProblem(Problem[BankSettings, BankObjective]):
     """A bank: one start after another, the most promising first."""
@@ -513,7 +464,6 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         callback: Callback | None,
     ) -> SearchResult:
         sample = data.sample
-        searches: dict[int, ForwardSearch | GeneralizedSearch] = {}
         if solver is None:
             metric = sample.patch_metric()
             solver = LevenbergMarquardt(
@@ -522,30 +472,9 @@ class BankProblem(Problem[BankSettings, BankObjective]):
         else:
             # Gradient descent runs on all samples from its first step on.
             sample = data.objective
-        explored = data.sample
+        forward = None
         if starts.forward:
-            explored = subsample(explored, self.settings.forward_rows, rng)
-            explored = explored.in_single_precision()
-        make_search = _searches(
-            explored,
-            rng,
-            signed=self.settings.output_weights == "signs",
-            floor=stopping.floor,
-        )
-
-        def draw(
-            restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
-        ) -> Candidates:
-            drawn = starts.candidates.take(restarts)
-            for column, restart in enumerate(restarts):
-                if restart in starts.forward:
-                    rng_of_start = starts.forward[restart]
-                    search = make_search(restart, rng_of_start, nearly_exact, callback)
-                    bank = search.run().padded(explored.n_filters)
-                    drawn.W[:, column], drawn.signs[column] = bank
-                    searches[restart] = search
-            return drawn
-
+            forward = ForwardStarts(data.sample, self.settings, starts, stopping.floor, rng)
         found = sequential_multistart(
             data.objective,
             sample,
@@ -553,15 +482,14 @@ class BankProblem(Problem[BankSettings, BankObjective]):
             solver,
             stopping,
             n_if_noisy=self.settings.n_init_if_noisy,
-            draw=draw,
+            draw=None if forward is None else forward.draw,
             # The user's starts are used as they are.
             redraw=starts.redraw if isinstance(self.settings.init, str) else None,
             tune=self.settings.tune_alpha,
             validation=data.validation,
             callback=callback,
         )
-        grown = searches.get(found.best_restart)
-        smaller = [] if grown is None else grown.smaller_banks()
+        smaller = [] if forward is None else forward.smaller_banks(found.best_restart)
         objective = data.objective.with_alpha(found.alpha)
         path = evaluated_path(smaller, found, objective, data.validation)
         return replace(found, path=path)

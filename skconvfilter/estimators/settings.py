@@ -31,10 +31,15 @@ _FULL_BATCH, _MINI_BATCH = 200, 16
 # Samples of a forward start: so many, or so many for each entry of the filters, of which
 # there are fewer where its steps would take long.
 _FORWARD_ROWS, _FORWARD_ROWS_PER_PARAMETER, _LEAST_ROWS_PER_PARAMETER = 1000, 20, 10
+# Samples of generalized least squares: so many, or so many for each entry of the filters.
+# Their time grows with the square, so that there is a largest number; they are not used
+# with fewer than so many for each entry.
+_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_PARAMETER = 1000, 5
+_MOST_GENERALIZED_ROWS, _LEAST_GENERALIZED_ROWS_PER_PARAMETER = 2000, 2
 # Starts of a bank, and the work of one step on the samples of a forward start, see
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
-_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 2e9
+_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 3.5e9
 # With fewer samples for each parameter, all minima fit well but for a penalty: so a penalty
 # that is tuned is not 0 in the search before.
 _FEW_PER_PARAMETER, _ALPHA_OF_FEW = 2, 1e-3
@@ -84,6 +89,7 @@ class BankSettings(FitSettings):
     pooling: str
     output_weights: str
     forward_rows: int
+    generalized_rows: int | None  # None: without generalized least squares
     n_init_if_noisy: int
     contraction: Literal["all", "single"]
 
@@ -137,21 +143,25 @@ def check_bank_settings(
         # Gradient descent, whose rates follow from the starts, begins where they are.
         init, forward = ("random" if layout.overlaps else "tensor"), False
     n_parameters = n_filters * layout.patch_dim
-    forward_rows = _n_forward_rows(n_samples, layout, n_parameters)
-    if common["n_init"] == "auto":
-        n_init_if_noisy = common["n_init"] = _N_INIT_OF_BANK
-        if forward:
-            work = step_work(min(n_samples, forward_rows), layout.n_patches, n_parameters)
-            n_init_if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
-            n_init = _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
-            common["n_init"] = n_init
-    else:
-        n_init_if_noisy = common["n_init"]
     # With an output scale the penalty is not on the parameters that are linearised.
     homogeneous = ACTIVATIONS[activation].homogeneity is not None
     common["tune_alpha"] &= common["solver"] == "levenberg-marquardt" and homogeneous
     if common["tune_alpha"]:
         common["alpha"] = _first_alpha(n_samples, n_parameters)
+    forward_rows = _n_forward_rows(n_samples, layout, n_parameters)
+    n_explored, generalized_rows = min(n_samples, forward_rows), None
+    if homogeneous and common["alpha"] == 0:
+        generalized_rows = _n_generalized_rows(n_explored, n_parameters)
+    if common["n_init"] == "auto":
+        n_init_if_noisy = common["n_init"] = _N_INIT_OF_BANK
+        if forward:
+            work = step_work(n_explored, layout.n_patches, n_parameters)
+            n_init_if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
+            work += (generalized_rows or 0) ** 2 * n_parameters / 2
+            n_init = _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
+            common["n_init"] = n_init
+    else:
+        n_init_if_noisy = common["n_init"]
     return BankSettings(
         **common,
         init=init,
@@ -160,6 +170,7 @@ def check_bank_settings(
         pooling=check_option("pooling", estimator.pooling, POOLINGS),
         output_weights=check_option("output_weights", estimator.output_weights, weights),
         forward_rows=forward_rows,
+        generalized_rows=generalized_rows,
         n_init_if_noisy=n_init_if_noisy,
         contraction=check_option("contraction", estimator.contraction, ("all", "single")),
     )
@@ -172,6 +183,14 @@ def _n_forward_rows(n_samples: int, layout: PatchLayout, n_parameters: int) -> i
     if work < COSTLY_WORK:
         return n_rows
     return max(_FORWARD_ROWS, _LEAST_ROWS_PER_PARAMETER * n_parameters)
+
+
+def _n_generalized_rows(n_explored: int, n_parameters: int) -> int | None:
+    """Number of samples of generalized least squares; None: too few."""
+    n_rows = max(_GENERALIZED_ROWS, _GENERALIZED_ROWS_PER_PARAMETER * n_parameters)
+    n_rows = min(n_explored, n_rows, _MOST_GENERALIZED_ROWS)
+    enough = n_rows >= _LEAST_GENERALIZED_ROWS_PER_PARAMETER * n_parameters
+    return n_rows if enough else None
 
 
 def _first_alpha(n_samples: int, n_parameters: int) -> float:

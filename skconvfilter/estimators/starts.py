@@ -1,6 +1,6 @@
 """The starts that the settings ask for, in the units of a fit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -22,7 +22,15 @@ from skconvfilter.kernels.layout import PatchLayout
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.filter_objective import FilterObjective
 from skconvfilter.model.geometry import join_bias
+from skconvfilter.solvers.driver import Callback
+from skconvfilter.solvers.forward import Bank, ForwardSearch
+from skconvfilter.solvers.generalized import (
+    DEGREES_OF_FREEDOM,
+    GeneralizedProblem,
+    GeneralizedSearch,
+)
 from skconvfilter.solvers.multistart import Candidates
+from skconvfilter.solvers.search import subsample
 
 
 def filter_starts(
@@ -115,6 +123,81 @@ def bank_starts(
     if settings.init == "auto":
         warning = None
     return Starts(Candidates(W, signs, np.arange(len(signs))), warning, forward=forward)
+
+
+class ForwardStarts:
+    """Forward starts, each of which is searched for when it is its turn.
+
+    Parameters
+    ----------
+    sample : BankObjective
+        The subsample that starts are compared on.
+    settings : BankSettings
+    starts : Starts
+        With the generators of those that are forward starts.
+    floor : float
+        A loss that is zero to machine precision.
+    rng : numpy.random.Generator
+        Draws subsamples, and random filters for generalized least squares.
+    """
+
+    def __init__(
+        self,
+        sample: BankObjective,
+        settings: BankSettings,
+        starts: Starts,
+        floor: float,
+        rng: np.random.Generator,
+    ) -> None:
+        explored = subsample(sample, settings.forward_rows, rng)
+        self._explored = explored.in_single_precision()
+        self._settings = settings
+        self._starts = starts
+        self._floor = floor
+        self._rng = rng
+        self._searches: dict[int, ForwardSearch | GeneralizedSearch] = {}
+        self._generalized: dict[int, GeneralizedProblem] = {}
+
+    def draw(
+        self, restarts: Sequence[int], nearly_exact: bool, callback: Callback | None
+    ) -> Candidates:
+        """The starts of some restarts; `nearly_exact`: the data may be without noise."""
+        drawn = self._starts.candidates.take(restarts)
+        for column, restart in enumerate(restarts):
+            if restart in self._starts.forward:
+                search = self._make_search(restart, nearly_exact, callback)
+                bank = search.run().padded(self._explored.n_filters)
+                drawn.W[:, column], drawn.signs[column] = bank
+                self._searches[restart] = search
+        return drawn
+
+    def smaller_banks(self, restart: int) -> list[Bank]:
+        """Those through which the bank of a restart has grown, if it has."""
+        search = self._searches.get(restart)
+        return [] if search is None else search.smaller_banks()
+
+    def _make_search(
+        self, restart: int, nearly_exact: bool, callback: Callback | None
+    ) -> ForwardSearch | GeneralizedSearch:
+        rng, signed = (
+            self._starts.forward[restart],
+            self._settings.output_weights == "signs",
+        )
+        if nearly_exact and self._settings.generalized_rows is not None:
+            problem = self._problem(restart % len(DEGREES_OF_FREEDOM))
+            return GeneralizedSearch(problem, rng, signed=signed, callback=callback)
+        return ForwardSearch(
+            self._explored, rng, signed=signed, floor=self._floor, callback=callback
+        )
+
+    def _problem(self, turn: int) -> GeneralizedProblem:
+        """Generalized least squares; those of different turns find other banks."""
+        if turn not in self._generalized:
+            assert self._settings.generalized_rows is not None
+            few = subsample(self._explored, self._settings.generalized_rows, self._rng)
+            degrees = DEGREES_OF_FREEDOM[turn]
+            self._generalized[turn] = GeneralizedProblem.of(few, self._rng, degrees)
+        return self._generalized[turn]
 
 
 def bank_redraw(
