@@ -166,17 +166,31 @@ def unit_directions(
     return draws / np.linalg.norm(draws, axis=0)
 
 
+def common_direction(objective: BankObjective) -> Array | None:
+    """That in which all patches of samples far from 0 are much alike; None of others."""
+    if not objective.is_far_from_zero():
+        return None
+    axes: Array = np.linalg.eigh(objective.patch_metric())[1]
+    return axes[:, -1]
+
+
 def filters_with_thresholds(
     objective: BankObjective, n_filters: int, rng: np.random.Generator
 ) -> Array:
     """Random filters (n_filters, patch_dim) of length 1, with kinks among the patches.
 
     If they have biases, each is 0 on one of the patches of the samples; else they are
-    random directions.
+    random directions, without the one that all patches of samples far from 0 share.
     """
     layout = objective.geometry.layout
     if layout.constant == 0:
-        return unit_directions([rng] * n_filters, layout, balanced=False).T
+        directions = unit_directions([rng] * n_filters, layout, balanced=False).T
+        common = common_direction(objective)
+        return (
+            directions
+            if common is None
+            else directions - np.outer(directions @ common, common)
+        )
     directions = rng.standard_normal((n_filters, layout.window_size))
     windows = objective.random_patches(n_filters, rng)
     thresholds = np.zeros(n_filters)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skconvfilter.initializers.random_starts import unit_directions
+from skconvfilter.initializers.random_starts import common_direction, unit_directions
 from skconvfilter.kernels.layout import FloatArray
 from skconvfilter.model.bank_objective import BankObjective
 from skconvfilter.model.squared_error import Array
@@ -89,10 +89,7 @@ class ForwardSearch:
         self._callback = callback
         self._stopped = False
         metric = objective.patch_metric()
-        # Of samples far from 0, the direction in which all patches are much alike.
-        self._common: Array | None = None
-        if objective.is_far_from_zero():
-            self._common = np.linalg.eigh(metric)[1][:, -1]
+        self._common = common_direction(objective)
         self._solver = LevenbergMarquardt(
             damping=_DAMPING, metric=metric, secant=self._tries_alone
         )

@@ -356,9 +356,9 @@ def _may_be_exact(search: MultiStart, constant_loss: float, n_more: int) -> bool
     """Whether the best start has nearly no error, after some more than there are usually.
 
     If no start fits much better than the others, there is noise: so the loss that another
-    start needs falls with their number.
+    start needs falls with the square of their number.
     """
-    return _best(search) <= _NEARLY_EXACT / max(1, n_more + 1) * constant_loss
+    return _best(search) <= _NEARLY_EXACT / max(1, n_more + 1) ** 2 * constant_loss
 
 
 def _next_group(begun: int, n_starts: int, n_if_noisy: int, nearly_exact: bool) -> range:

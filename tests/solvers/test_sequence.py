@@ -60,20 +60,20 @@ def test_rounding_does_not_keep_a_start_from_being_exact():
 FURTHER = [(1, False), *[(1, True)] * 4]
 
 
-@pytest.mark.parametrize(("factor", "groups"), [(1.1, FURTHER), (1.5, FURTHER[:1])])
+@pytest.mark.parametrize(("factor", "groups"), [(1.06, FURTHER), (1.5, FURTHER[:1])])
 def test_more_starts_follow_where_data_may_be_without_noise(factor, groups):
     problem, drawn = bank_problem(), []
     objective, w = problem.objective, problem.teacher
     starts = candidates(*([factor * w] + [2 * w] * 5), n_filters=N_FILTERS)
     share = objective.value(factor * w[:, None], starts.signs[:1]).loss[0] / problem.power
     # No start fits better than the first, whose loss a third further one would need lower.
-    assert 0.01 < 2 * share < 0.015 if factor == 1.1 else 2 * share > 0.03
+    assert 0.0034 < 2 * share < 0.0075 if factor == 1.06 else 2 * share > 0.03
 
     def draw(restarts, nearly_exact, callback):
         drawn.append((len(restarts), nearly_exact))
         return starts.take(restarts)
 
-    stand_one_by_one(objective, starts, n_if_noisy=3 if factor == 1.1 else 1, draw=draw)
+    stand_one_by_one(objective, starts, n_if_noisy=3 if factor == 1.06 else 1, draw=draw)
     assert drawn == groups
 
 
