@@ -186,11 +186,9 @@ def filters_with_thresholds(
     if layout.constant == 0:
         directions = unit_directions([rng] * n_filters, layout, balanced=False).T
         common = common_direction(objective)
-        return (
-            directions
-            if common is None
-            else directions - np.outer(directions @ common, common)
-        )
+        if common is not None:
+            directions -= np.outer(directions @ common, common)
+        return directions
     directions = rng.standard_normal((n_filters, layout.window_size))
     windows = objective.random_patches(n_filters, rng)
     thresholds = np.zeros(n_filters)
