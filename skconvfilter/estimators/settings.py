@@ -39,7 +39,7 @@ _MOST_GENERALIZED_ROWS, _LEAST_GENERALIZED_ROWS_PER_PARAMETER = 2000, 2
 # Starts of a bank, and the work of one step on the samples of a forward start, see
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
-_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 3.5e9
+_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 2.8e9
 # With fewer samples for each parameter, all minima fit well but for a penalty: so a penalty
 # that is tuned is not 0 in the search before.
 _FEW_PER_PARAMETER, _ALPHA_OF_FEW = 2, 1e-3
@@ -149,19 +149,16 @@ def check_bank_settings(
     if common["tune_alpha"]:
         common["alpha"] = _first_alpha(n_samples, n_parameters)
     forward_rows = _n_forward_rows(n_samples, layout, n_parameters)
-    n_explored, generalized_rows = min(n_samples, forward_rows), None
-    if homogeneous and common["alpha"] == 0:
-        generalized_rows = _n_generalized_rows(n_explored, n_parameters)
+    n_explored = min(n_samples, forward_rows)
+    possible = homogeneous and common["alpha"] == 0
+    generalized_rows = _n_generalized_rows(n_explored, n_parameters) if possible else None
+    n_init_if_noisy = common["n_init"]
     if common["n_init"] == "auto":
-        n_init_if_noisy = common["n_init"] = _N_INIT_OF_BANK
+        common["n_init"] = n_init_if_noisy = _N_INIT_OF_BANK
         if forward:
-            work = step_work(n_explored, layout.n_patches, n_parameters)
-            n_init_if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
-            work += (generalized_rows or 0) ** 2 * n_parameters / 2
-            n_init = _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
-            common["n_init"] = n_init
-    else:
-        n_init_if_noisy = common["n_init"]
+            n_init_if_noisy, common["n_init"] = _n_forward_starts(
+                n_explored, generalized_rows, layout, n_filters
+            )
     return BankSettings(
         **common,
         init=init,
@@ -191,6 +188,26 @@ def _n_generalized_rows(n_explored: int, n_parameters: int) -> int | None:
     n_rows = min(n_explored, n_rows, _MOST_GENERALIZED_ROWS)
     enough = n_rows >= _LEAST_GENERALIZED_ROWS_PER_PARAMETER * n_parameters
     return n_rows if enough else None
+
+
+def _generalized_work(n_rows: int, layout: PatchLayout, n_filters: int) -> float:
+    """Time of a start with generalized least squares, as that of a step.
+
+    Most of it is tries of single filters, so many for each filter of the bank.
+    """
+    of_one = n_rows * (layout.n_patches + n_rows / 2) * layout.patch_dim
+    return (n_filters + 2) * of_one
+
+
+def _n_forward_starts(
+    n_explored: int, generalized_rows: int | None, layout: PatchLayout, n_filters: int
+) -> tuple[int, int]:
+    """Numbers of starts of data with noise, and of data that may be without."""
+    work = step_work(n_explored, layout.n_patches, n_filters * layout.patch_dim)
+    if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
+    if generalized_rows is not None:
+        work = _generalized_work(generalized_rows, layout, n_filters)
+    return if_noisy, _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
 
 
 def _first_alpha(n_samples: int, n_parameters: int) -> float:

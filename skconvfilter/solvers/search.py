@@ -38,9 +38,9 @@ _HARDLY_NOISY, _N_AGREEING_WITHOUT_NOISE = 1e-3, 6
 # With a smaller loss, relative to that of a constant, the data may be without noise: then a
 # bank that fits exactly is worth more starts.
 _NEARLY_EXACT = 0.03
-# With a loss smaller than this, relative to that of a constant, it is exact up to rounding,
-# which may be far more than that of its values if large filters nearly cancel.
-_EXACT = 1e-20
+# A bank with a loss smaller than this, relative to that of a constant, is exact up to
+# rounding, which is more than that of its values if large filters nearly cancel.
+_EXACT = 1e-22
 # Losses that differ by less than this share differ by rounding.
 _SAME_LOSS = 1e-9
 # Candidates that end on all samples.
@@ -322,8 +322,9 @@ def sequential_multistart(
     -------
     result : SearchResult
     """
-    search = MultiStart(starts, stopping.floor, validation, callback)
     constant_loss = sample.constant_loss(starts.signs)
+    stopping = replace(stopping, floor=max(stopping.floor, _EXACT * constant_loss))
+    search = MultiStart(starts, stopping.floor, validation, callback)
     dead_loss = (1 - _SAME_LOSS) * constant_loss
     n_starts = len(starts.restarts)
     n_if_noisy = min(n_if_noisy or n_starts, n_starts)
@@ -386,7 +387,7 @@ def _is_settled(search: MultiStart, dead_loss: float) -> bool:
     if search.stopped:
         return True
     scores = np.concatenate([advanced.result.score for advanced in search.advances])
-    if scores.min() <= max(search.floor, _EXACT * dead_loss):
+    if scores.min() <= search.floor:
         return True
     losses = np.concatenate([advanced.result.loss for advanced in search.advances])
     agreeing = scores <= (1 + _SAME_SCORE) * scores.min()

@@ -141,7 +141,7 @@ def test_bank_on_overlapping_windows_of_mnist_is_recovered(mnist, bias):
         4, kernel_size=5, input_shape=(28, 28), bias=bias, random_state=0, diagnostics=False
     )
     X, y = make_filter_bank_regression(
-        X=mnist[0][:1000] / 255,
+        X=mnist[0][:1000],
         estimator=model,
         output_weights=[1, -1, 1, -1],
         bias=[0.3, -0.3, -0.5, 0.1] if bias else 0.0,

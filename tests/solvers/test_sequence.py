@@ -49,10 +49,10 @@ def test_more_starts_agree_where_there_is_hardly_noise(noise, n_run):
 
 def test_rounding_does_not_keep_a_start_from_being_exact():
     problem = bank_problem()
-    nearly = (1 + 1e-12) * problem.teacher
+    nearly = (1 + 1e-13) * problem.teacher
     starts = candidates(*[nearly] * 8, n_filters=N_FILTERS)
     loss = problem.objective.value(nearly[:, np.newaxis], starts.signs[:1]).loss[0]
-    assert FLOOR < loss < 1e-20 * problem.power
+    assert FLOOR < loss < 1e-22 * problem.power
     _, result = stand_one_by_one(problem.objective, starts)
     assert np.isfinite(result.restart_losses).sum() == 1
 
