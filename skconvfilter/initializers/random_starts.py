@@ -184,18 +184,18 @@ def filters_with_thresholds(
     """
     layout = objective.geometry.layout
     if layout.constant == 0:
-        directions = unit_directions([rng] * n_filters, layout, balanced=False).T
+        filters = unit_directions([rng] * n_filters, layout, balanced=False).T
         common = common_direction(objective)
         if common is not None:
-            directions -= np.outer(directions @ common, common)
-        return directions
-    directions = rng.standard_normal((n_filters, layout.window_size))
-    windows = objective.random_patches(n_filters, rng)
-    thresholds = np.zeros(n_filters)
-    if len(windows):
-        on = np.resize(windows, directions.shape)
-        thresholds = np.einsum("np,np->n", directions, on, dtype=np.float64)
-    filters = np.column_stack([directions, -thresholds / layout.constant])
+            filters -= np.outer(filters @ common, common)
+    else:
+        directions = rng.standard_normal((n_filters, layout.window_size))
+        windows = objective.random_patches(n_filters, rng)
+        thresholds = np.zeros(n_filters)
+        if len(windows):
+            on = np.resize(windows, directions.shape)
+            thresholds = np.einsum("np,np->n", directions, on, dtype=np.float64)
+        filters = np.column_stack([directions, -thresholds / layout.constant])
     return filters / np.linalg.norm(filters, axis=1, keepdims=True)
 
 

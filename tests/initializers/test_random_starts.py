@@ -309,3 +309,20 @@ def test_biases_of_random_filters_are_0_on_a_patch(blank):
     assert np.abs(responses).min(axis=0).max() < 1e-12
     if not blank:
         assert np.unique(np.abs(responses).argmin(axis=0)).size > 20
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_far_from_0_random_filters_without_bias_leave_out_the_mean_patch(offset):
+    rng = np.random.default_rng(0)
+    patches = rng.standard_normal((50, 3, 4)) + offset
+    objective = make_bank_objective(
+        *flatten_windows(patches),
+        np.zeros(50),
+        n_filters=2,
+        activation=ACTIVATIONS["relu"],
+        pooling="mean",
+    )
+    filters = filters_with_thresholds(objective, 100, rng)
+    np.testing.assert_allclose(np.linalg.norm(filters, axis=1), 1)
+    active = np.mean(patches.reshape(-1, 4) @ filters.T > 0, axis=0)
+    assert ((active > 0.05) & (active < 0.95)).all()
