@@ -102,9 +102,10 @@ class ConvFilterBankRegressor(PatchRegressor):
         contraction of them, as in [1]_, which is less precise.
     n_init : "auto" or int, default="auto"
         Largest number of starts, at most a million. If "auto", 10; for forward starts, from
-        1 to 10, as many as take a few seconds. If the loss is then below 3 % of the
+        1 to 10, as many as take a few seconds. If the loss is then below 1.5 % of the
         variance of `y`, the data may be without noise, and up to 40 are tried as long as
-        the loss falls far enough: before further start k it must be below 3 % / k^2.
+        the loss falls far enough: before further start k it must be below
+        3 % / (1 + k^2).
     learning_rate : {"two-stage", "constant"} or callable, default="two-stage"
         Schedule of "gd" and "sgd", as for :class:`ConvReLUFilterRegressor`. "theory" is
         unavailable, because [1]_ gives the step size only up to constants.

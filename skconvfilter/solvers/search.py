@@ -359,7 +359,8 @@ def _may_be_exact(search: MultiStart, constant_loss: float, n_more: int) -> bool
     If no start fits much better than the others, there is noise: so the loss that another
     start needs falls with the square of their number.
     """
-    return _best(search) <= _NEARLY_EXACT / max(1, n_more + 1) ** 2 * constant_loss
+    nearly_exact = _NEARLY_EXACT / (1 + max(1, n_more + 1) ** 2)
+    return _best(search) <= nearly_exact * constant_loss
 
 
 def _next_group(begun: int, n_starts: int, n_if_noisy: int, nearly_exact: bool) -> range:
