@@ -39,7 +39,9 @@ _MOST_GENERALIZED_ROWS, _LEAST_GENERALIZED_ROWS_PER_PARAMETER = 2000, 2
 # Starts of a bank, and the work of one step on the samples of a forward start, see
 # `step_work`, that they may take together; and both for data that may be without noise.
 _N_INIT_OF_BANK, _FORWARD_BUDGET = 10, 5e7
-_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 2.8e9
+_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE = 40, 2e9
+# The same of generalized least squares, see `_generalized_work`.
+_GENERALIZED_BUDGET = 2.8e9
 # With fewer samples for each parameter, all minima fit well but for a penalty: so a penalty
 # that is tuned is not 0 in the search before.
 _FEW_PER_PARAMETER, _ALPHA_OF_FEW = 2, 1e-3
@@ -205,9 +207,11 @@ def _n_forward_starts(
     """Numbers of starts of data with noise, and of data that may be without."""
     work = step_work(n_explored, layout.n_patches, n_filters * layout.patch_dim)
     if_noisy = _from_1_to(_N_INIT_OF_BANK, _FORWARD_BUDGET / work)
+    number = _BUDGET_WITHOUT_NOISE / work
     if generalized_rows is not None:
         work = _generalized_work(generalized_rows, layout, n_filters)
-    return if_noisy, _from_1_to(_N_INIT_WITHOUT_NOISE, _BUDGET_WITHOUT_NOISE / work)
+        number = _GENERALIZED_BUDGET / work
+    return if_noisy, _from_1_to(_N_INIT_WITHOUT_NOISE, number)
 
 
 def _first_alpha(n_samples: int, n_parameters: int) -> float:

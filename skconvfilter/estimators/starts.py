@@ -179,10 +179,8 @@ class ForwardStarts:
     def _make_search(
         self, restart: int, nearly_exact: bool, callback: Callback | None
     ) -> ForwardSearch | GeneralizedSearch:
-        rng, signed = (
-            self._starts.forward[restart],
-            self._settings.output_weights == "signs",
-        )
+        rng = self._starts.forward[restart]
+        signed = self._settings.output_weights == "signs"
         if nearly_exact and self._settings.generalized_rows is not None:
             problem = self._problem(restart % len(DEGREES_OF_FREEDOM))
             return GeneralizedSearch(problem, rng, signed=signed, callback=callback)

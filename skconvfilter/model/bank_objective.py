@@ -45,9 +45,8 @@ _LEAST_POWER = 1e-4
 class LinearModels(NamedTuple):
     """Linear models of the samples: those by which filters and reflections differ."""
 
-    columns: (
-        FloatArray  # (n_samples, window_size), weighted and centred: models are columns @ w
-    )
+    # (n_samples, window_size), weighted and centred: the models are columns @ w.
+    columns: FloatArray
     odd_slope: float  # the s of phi(u) = s u + phi(-u)
 
 
@@ -168,11 +167,11 @@ class BankObjective(SquaredError):
             There may be no filters.
         signs : ndarray of shape (n_filters,)
         """
-        other = copy(self)
-        if len(signs):
-            of_bank = self.resized(len(signs))
-            columns, _ = of_bank._all_columns(bank.reshape(-1, 1), signs[np.newaxis])
-            other._explained = _orthonormal(self.comparable(columns[0, :-1]))
+        if not len(signs):
+            return self
+        of_bank, other = self.resized(len(signs)), copy(self)
+        columns, _ = of_bank._all_columns(bank.reshape(-1, 1), signs[np.newaxis])
+        other._explained = _orthonormal(self.comparable(columns[0, :-1]))
         return other
 
     def comparable(self, values: Array) -> FloatArray:

@@ -368,6 +368,25 @@ def test_generalized_least_squares_of_values_that_do_not_vary():
     assert squares[1] == pytest.approx(1e4 * squares[0], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_a_bank_that_adapts_explains_what_its_derivatives_do(name):
+    banks = make_banks(name=name, n_samples=60, alpha=0.0)
+    objective, bank, signs = banks.objective, banks.filters[0], banks.signs[0]
+    random = np.random.default_rng(3).standard_normal((50, banks.p))
+    values = objective.values_of_filters(random)
+    generalized = objective.generalized(objective.covariance_of_errors(values), 1e-2)
+    adapting = generalized.adapting(bank, signs)
+    whitened = generalized.comparable(values.T)
+    J = generalized.comparable(banks.jacobians[0].T).T
+    explained = J @ np.linalg.lstsq(J, whitened.T, rcond=1e-2)[0]
+    found = adapting.comparable(values.T)
+    np.testing.assert_allclose(found, whitened - explained.T, atol=1e-3 * whitened.max())
+    assert np.sum(found**2) < 0.9 * np.sum(whitened**2)
+    # Without filters, nothing is explained.
+    none = generalized.adapting(bank[:0], signs[:0])
+    np.testing.assert_array_equal(none.comparable(values.T), whitened)
+
+
 @pytest.mark.parametrize("bias", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["relu", "leaky_relu"])
 def test_filters_that_are_reflected_are_turned_back(name, bias):

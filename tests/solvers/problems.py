@@ -189,3 +189,24 @@ def planted_objective(
         activation=ACTIVATIONS[activation],
         pooling="mean",
     )
+
+
+class StopAfter:
+    """A callback of a forward start that writes down losses and stops after so many."""
+
+    def __init__(self, n_iterations, objective):
+        self.n_iterations = n_iterations
+        self.objective = objective
+        self.losses = []
+
+    def __call__(self, snapshot):
+        assert snapshot.stage == "forward"
+        assert snapshot.incumbent.w.shape == (self.objective.n_parameters,)
+        assert snapshot.incumbent.sign.shape == (self.objective.n_filters,)
+        self.losses.append(snapshot.incumbent.loss)
+        return len(self.losses) == self.n_iterations
+
+    def check(self, bank):
+        """The bank that a stopped search returns is the best that was seen."""
+        assert len(self.losses) == self.n_iterations
+        assert bank.loss <= min(self.losses) * (1 + 1e-9)

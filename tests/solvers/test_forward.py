@@ -5,7 +5,7 @@ import pytest
 
 from skconvfilter.model.squared_error import SquaredError
 from skconvfilter.solvers.forward import ForwardSearch
-from tests.solvers.problems import planted_objective
+from tests.solvers.problems import StopAfter, planted_objective
 
 
 def search(objective, seed=0, **options):
@@ -93,15 +93,6 @@ def test_output_weights_of_1_only():
 
 @pytest.mark.parametrize("n_iterations", [1, 20])
 def test_a_callback_sees_the_full_bank_and_may_stop(n_iterations):
-    objective, seen = planted_objective(n_filters=3, noise=0.1), []
-
-    def callback(snapshot):
-        assert snapshot.stage == "forward"
-        assert snapshot.incumbent.w.shape == (27,)
-        assert snapshot.incumbent.sign.shape == (3,)
-        seen.append(snapshot.incumbent.loss)
-        return len(seen) == n_iterations
-
-    bank = search(objective, callback=callback).run()
-    assert len(seen) == n_iterations
-    assert bank.loss <= min(seen) * (1 + 1e-9)
+    objective = planted_objective(n_filters=3, noise=0.1)
+    callback = StopAfter(n_iterations, objective)
+    callback.check(search(objective, callback=callback).run())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skconvfilter.solvers.generalized import GeneralizedProblem, GeneralizedSearch
-from tests.solvers.problems import planted_objective
+from tests.solvers.problems import StopAfter, planted_objective
 
 
 def make_problem(objective, seed=0):
@@ -73,18 +73,9 @@ def test_random_filters_may_all_have_been_tried():
 
 @pytest.mark.parametrize("n_iterations", [1, 6])
 def test_a_callback_sees_the_full_bank_and_may_stop(n_iterations):
-    objective, seen = planted_objective(n_filters=3, noise=0.1), []
-
-    def callback(snapshot):
-        assert snapshot.stage == "forward"
-        assert snapshot.incumbent.w.shape == (27,)
-        assert snapshot.incumbent.sign.shape == (3,)
-        seen.append(snapshot.incumbent.loss)
-        return len(seen) == n_iterations
-
-    bank = search(make_problem(objective), callback=callback).run()
-    assert len(seen) == n_iterations
-    assert bank.loss <= min(seen) * (1 + 1e-9)
+    objective = planted_objective(n_filters=3, noise=0.1)
+    callback = StopAfter(n_iterations, objective)
+    callback.check(search(make_problem(objective), callback=callback).run())
 
 
 def test_samples_that_do_not_vary_have_a_bank():
